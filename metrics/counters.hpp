@@ -1,0 +1,103 @@
+// What is counted on the request path: plain numbers with one writer each.
+// A block belongs to one worker, which alone adds to it; any thread may read it at any time and
+// sums over workers. Reads may be a moment apart from each other, never torn.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::metrics {
+
+class counter {
+  public:
+    void add(std::uint64_t n = 1) noexcept {
+        value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::uint64_t value() const noexcept {
+        return value_.load(std::memory_order_relaxed);
+    }
+
+  private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+// Durations in power-of-two buckets: bucket i holds durations below 2^i * 16 us, the last one
+// the rest (2^21 * 16 us is 33 s).
+class histogram {
+  public:
+    static constexpr std::size_t buckets = 23;
+
+    void record(std::chrono::nanoseconds elapsed) noexcept {
+        const auto ns = elapsed.count() < 0 ? 0U : static_cast<std::uint64_t>(elapsed.count());
+        const auto width = static_cast<std::size_t>(std::bit_width(ns / 16000));
+        counts_[width < buckets - 1 ? width : buckets - 1].add();
+        sum_ns_.add(ns);
+    }
+
+    // Upper bound of bucket i in seconds; the last bucket has none.
+    static constexpr double bound(std::size_t i) noexcept {
+        return 16e-6 * static_cast<double>(std::uint64_t{1} << i);
+    }
+    [[nodiscard]] std::uint64_t count(std::size_t i) const noexcept { return counts_[i].value(); }
+    [[nodiscard]] double sum_seconds() const noexcept {
+        return static_cast<double>(sum_ns_.value()) * 1e-9;
+    }
+
+  private:
+    std::array<counter, buckets> counts_;
+    counter sum_ns_;
+};
+
+// One block per worker and pool (database and upstream user).
+struct alignas(64) pool_counters {
+    counter queries;       // simple queries and extended batches that reached ReadyForQuery
+    counter transactions;  // leases of a server connection that ended
+    counter client_bytes_received;
+    counter client_bytes_sent;
+    counter server_bytes_received;
+    counter server_bytes_sent;
+    counter statement_hits;       // Parse or Bind of a statement the server connection had
+    counter statement_misses;     // Parse sent upstream for it
+    counter statement_evictions;
+    counter statement_replans;    // batches run again after "cached plan must not change"
+    counter upstream_logins;
+    counter upstream_login_failures;
+    counter cancels;              // cancel requests sent upstream
+    counter rescued_connections;  // clients that left in a transaction without costing the connection
+    counter moved_connections;    // server connections handed to another worker
+    std::array<counter, 8> errors_by_class;  // error_class below
+    histogram query_seconds;
+    histogram transaction_seconds;
+    histogram wait_seconds;
+    histogram login_seconds;
+};
+
+// SQLSTATE classes an operator tells apart; the index into errors_by_class.
+enum class error_class : std::uint8_t {
+    connection,     // 08
+    authorization,  // 28
+    resources,      // 53
+    intervention,   // 57
+    syntax,         // 42
+    integrity,      // 23
+    transaction,    // 25, 40
+    other,
+};
+
+// One block per worker: what belongs to no pool.
+struct alignas(64) worker_counters {
+    counter clients_accepted;
+    counter clients_refused;         // limits and shutdown
+    counter client_login_failures;
+    counter protocol_errors;         // broken messages from clients
+    counter server_protocol_errors;  // broken messages from servers
+    counter cancel_requests;         // received from clients
+    counter internal_errors;
+    counter log_lines_dropped;
+};
+
+}  // namespace sluice::metrics
