@@ -1,0 +1,301 @@
+#include "pool/bounded_pool.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace sluice::pool {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// A waiter of the same worker may be served before one of another worker that came this much
+// earlier: moving a connection between threads costs more than it is worth below that.
+constexpr auto fairness = 1ms;
+
+constexpr auto first_retry = 100ms;
+constexpr auto longest_retry = 3s;
+
+}  // namespace
+
+class pool_book::guard {
+  public:
+    explicit guard(const pool_book& book) : lock_(book.mutex_, std::try_to_lock) {
+        if (!lock_.owns_lock()) {
+            book.contended_.fetch_add(1, std::memory_order_relaxed);
+            lock_.lock();
+        }
+    }
+
+  private:
+    std::unique_lock<std::mutex> lock_;
+};
+
+std::uint32_t logins_wanted(const pool_figures& figures, clock_time now) {
+    const auto live = figures.idle + figures.leased + figures.opening;
+    auto bound = figures.bounds.size;
+    if (figures.waiting > 0 && figures.bounds.reserve > 0 &&
+        now - figures.oldest_waiter >= figures.bounds.reserve_after) {
+        bound += figures.bounds.reserve;
+    }
+    const auto for_waiters =
+        figures.waiting > figures.opening ? figures.waiting - figures.opening : 0;
+    const auto for_minimum = figures.bounds.min > live ? figures.bounds.min - live : 0;
+    const auto room = bound > live ? bound - live : 0;
+    const auto at_once = figures.bounds.logins_at_once > figures.opening
+                             ? figures.bounds.logins_at_once - figures.opening
+                             : 0;
+    return std::min({std::max(for_waiters, for_minimum), room, at_once});
+}
+
+bounded_pool& pool_book::add_pool(pool_bounds bounds, shared_bound* database, shared_bound* user) {
+    const guard lock(*this);
+    pools_.push_back(std::make_unique<bounded_pool>(bounds, database, user, workers_));
+    return *pools_.back();
+}
+
+shared_bound* pool_book::add_bound(std::uint32_t limit) {
+    const guard lock(*this);
+    bounds_.push_back(std::make_unique<shared_bound>());
+    bounds_.back()->limit = limit;
+    return bounds_.back().get();
+}
+
+void pool_book::set_bounds(bounded_pool& pool, pool_bounds bounds) {
+    const guard lock(*this);
+    pool.bounds_ = bounds;
+}
+
+void pool_book::set_limit(shared_bound& bound, std::uint32_t limit) {
+    const guard lock(*this);
+    bound.limit = limit;
+}
+
+void pool_book::unlink_idle(slot& which) {
+    auto& list = which.pool->idle_[which.worker];
+    list.erase(list.iterator_to(which));
+    --which.pool->idle_count_;
+}
+
+slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now) {
+    const guard lock(*this);
+    client.since = now;
+    if (pool.waiters_.empty() && pool.idle_count_ > 0) {
+        auto* from = &pool.idle_[client.worker];
+        if (from->empty()) {
+            from = &*std::find_if(pool.idle_.begin(), pool.idle_.end(),
+                                  [](const auto& list) { return !list.empty(); });
+        }
+        auto& found = from->front();
+        unlink_idle(found);
+        found.state = slot_state::leased;
+        found.since = now;
+        found.holder = client.serial;
+        return &found;
+    }
+    client.queued = true;
+    pool.waiters_.push_back(client);
+    return nullptr;
+}
+
+bool pool_book::leave(bounded_pool& pool, waiter& client) {
+    const guard lock(*this);
+    if (!client.queued) return false;
+    pool.waiters_.erase(pool.waiters_.iterator_to(client));
+    client.queued = false;
+    return true;
+}
+
+waiter* pool_book::next_waiter(bounded_pool& pool, unsigned worker) {
+    if (pool.waiters_.empty()) return nullptr;
+    auto* chosen = &pool.waiters_.front();
+    const auto latest = chosen->since + fairness;
+    for (auto& candidate : pool.waiters_) {
+        if (candidate.since > latest) break;
+        if (candidate.worker == worker) {
+            chosen = &candidate;
+            break;
+        }
+    }
+    pool.waiters_.erase(pool.waiters_.iterator_to(*chosen));
+    chosen->queued = false;
+    return chosen;
+}
+
+waiter* pool_book::hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now) {
+    free.worker = worker;
+    free.since = now;
+    if (auto* next = next_waiter(pool, worker)) {
+        free.state = slot_state::leased;
+        free.holder = next->serial;
+        return next;
+    }
+    free.state = slot_state::idle;
+    free.holder = 0;
+    pool.idle_[worker].push_front(free);
+    ++pool.idle_count_;
+    return nullptr;
+}
+
+waiter* pool_book::release(slot& free, unsigned worker, clock_time now) {
+    const guard lock(*this);
+    return hand_over(*free.pool, free, worker, now);
+}
+
+waiter* pool_book::opened(bounded_pool& pool, slot& added, unsigned worker, clock_time now) {
+    const guard lock(*this);
+    --pool.opening_;
+    pool.failures_ = 0;
+    pool.retry_at_ = {};
+    added.pool = &pool;
+    pool.all_.push_back(added);
+    return hand_over(pool, added, worker, now);
+}
+
+void pool_book::forget(slot& which) {
+    auto& pool = *which.pool;
+    pool.all_.erase(pool.all_.iterator_to(which));
+    which.state = slot_state::gone;
+    if (pool.database_ != nullptr) --pool.database_->used;
+    if (pool.user_ != nullptr) --pool.user_->used;
+}
+
+void pool_book::remove(slot& ended) {
+    const guard lock(*this);
+    if (ended.state == slot_state::gone) return;
+    if (ended.state == slot_state::idle) unlink_idle(ended);
+    forget(ended);
+}
+
+bool pool_book::retire(slot& idle) {
+    const guard lock(*this);
+    if (idle.state != slot_state::idle) return false;
+    unlink_idle(idle);
+    forget(idle);
+    return true;
+}
+
+bool pool_book::above_minimum(const bounded_pool& pool) const {
+    const guard lock(*this);
+    return pool.all_.size() > pool.bounds_.min;
+}
+
+slot* pool_book::evictable(const bounded_pool& wanting, const shared_bound& bound) {
+    slot* oldest = nullptr;
+    for (auto& pool : pools_) {
+        if (pool.get() == &wanting) continue;
+        if (pool->database_ != &bound && pool->user_ != &bound) continue;
+        for (auto& list : pool->idle_) {
+            if (!list.empty() && (oldest == nullptr || list.back().since < oldest->since)) {
+                oldest = &list.back();
+            }
+        }
+    }
+    return oldest;
+}
+
+std::uint32_t pool_book::start_logins(bounded_pool& pool, clock_time now,
+                                      std::vector<slot*>& evict) {
+    const guard lock(*this);
+    if (now < pool.retry_at_) return 0;
+    auto figures = figures_locked(pool);
+    if (pool.failures_ > 0) figures.bounds.logins_at_once = 1;  // one knocks for all
+    const auto wanted = logins_wanted(figures, now);
+    std::uint32_t started = 0;
+    for (; started < wanted; ++started) {
+        for (auto* bound : {pool.database_, pool.user_}) {
+            if (bound == nullptr || !bound->full()) continue;
+            if (auto* victim = evictable(pool, *bound)) {
+                unlink_idle(*victim);
+                forget(*victim);
+                evict.push_back(victim);
+            }
+        }
+        if ((pool.database_ != nullptr && pool.database_->full()) ||
+            (pool.user_ != nullptr && pool.user_->full())) {
+            break;
+        }
+        if (pool.database_ != nullptr) ++pool.database_->used;
+        if (pool.user_ != nullptr) ++pool.user_->used;
+        ++pool.opening_;
+    }
+    return started;
+}
+
+std::vector<waiter*> pool_book::login_failed(bounded_pool& pool, bool hopeless, clock_time now,
+                                             double jitter) {
+    const guard lock(*this);
+    --pool.opening_;
+    if (pool.database_ != nullptr) --pool.database_->used;
+    if (pool.user_ != nullptr) --pool.user_->used;
+    std::vector<waiter*> refused;
+    if (hopeless && pool.all_.empty()) {
+        while (!pool.waiters_.empty()) {
+            auto& client = pool.waiters_.front();
+            pool.waiters_.pop_front();
+            client.queued = false;
+            refused.push_back(&client);
+        }
+        pool.failures_ = 0;  // the next client is a new attempt, at once
+        pool.retry_at_ = {};
+        return refused;
+    }
+    const auto delay = std::min<double>(
+        std::chrono::duration<double>(longest_retry).count(),
+        std::chrono::duration<double>(first_retry).count() * std::pow(1.6, pool.failures_));
+    pool.failures_ = std::min(pool.failures_ + 1, 30U);
+    pool.retry_at_ =
+        now + std::chrono::duration_cast<duration>(
+                  std::chrono::duration<double>(delay * (0.75 + 0.5 * jitter)));
+    return refused;
+}
+
+std::vector<bounded_pool*> pool_book::hungry() const {
+    const guard lock(*this);
+    std::vector<bounded_pool*> out;
+    for (const auto& pool : pools_) {
+        if (!pool->waiters_.empty()) out.push_back(pool.get());
+    }
+    return out;
+}
+
+std::vector<slot*> pool_book::idle_since(bounded_pool& pool, unsigned worker,
+                                         clock_time before) const {
+    const guard lock(*this);
+    std::vector<slot*> out;
+    auto& list = pool.idle_[worker];
+    for (auto it = list.rbegin(); it != list.rend() && it->since < before; ++it) {
+        out.push_back(&*it);
+    }
+    return out;
+}
+
+pool_figures pool_book::figures_locked(const bounded_pool& pool) const {
+    pool_figures out;
+    out.idle = pool.idle_count_;
+    out.leased = static_cast<std::uint32_t>(pool.all_.size()) - pool.idle_count_;
+    out.opening = pool.opening_;
+    out.waiting = static_cast<std::uint32_t>(pool.waiters_.size());
+    out.bounds = pool.bounds_;
+    if (!pool.waiters_.empty()) out.oldest_waiter = pool.waiters_.front().since;
+    return out;
+}
+
+pool_figures pool_book::figures(const bounded_pool& pool) const {
+    const guard lock(*this);
+    return figures_locked(pool);
+}
+
+std::optional<pool_holder> pool_book::longest_holder(const bounded_pool& pool,
+                                                     clock_time now) const {
+    const guard lock(*this);
+    const slot* longest = nullptr;
+    for (const auto& candidate : pool.all_) {
+        if (candidate.state != slot_state::leased || candidate.holder == 0) continue;
+        if (longest == nullptr || candidate.since < longest->since) longest = &candidate;
+    }
+    if (longest == nullptr) return std::nullopt;
+    return pool_holder{longest->holder, now - longest->since};
+}
+
+}  // namespace sluice::pool

@@ -1,0 +1,470 @@
+#include "pool/client_link.hpp"
+
+#include <algorithm>
+
+#include "protocol/pg_build.hpp"
+
+namespace sluice::pool {
+
+using protocol::as_bytes;
+using protocol::as_text;
+using protocol::byte_span;
+using protocol::frame_header;
+using protocol::outgoing;
+
+namespace {
+
+// A message up to this size is passed on whole; a longer one is streamed as it comes.
+constexpr std::size_t whole_limit = 16384;
+// A named Parse is kept, so that other server connections can be given it.
+constexpr std::size_t parse_limit = 64U << 20;
+// Messages that carry nothing but names.
+constexpr std::size_t name_limit = 65536;
+// Replies that a server may owe before the client has to wait. Above what a server can hold back in
+// its 8 KiB output buffer (1638 replies of 5 bytes), so that waiting never blocks both sides.
+constexpr std::size_t owed_limit = 16384;
+constexpr std::size_t replay_limit = 8192;
+// No statement of ours has this name: naming it makes the server fail the batch in its turn.
+constexpr std::string_view missing_name = "sluice_missing";
+
+bool known_type(char type) noexcept {
+    return std::string_view("QPBDECSHFdcfX").find(type) != std::string_view::npos;
+}
+
+bool is_extended(char type) noexcept {
+    return std::string_view("PBDEC").find(type) != std::string_view::npos;
+}
+
+}  // namespace
+
+struct client_link::message {
+    frame_header header;
+    byte_span part;  // header and as much of the body as is here
+    byte_span body;
+    server_link* server;
+    outgoing& to_server;
+    outgoing& to_client;
+    bool passes = false;  // the rest of the body follows to the server
+
+    [[nodiscard]] bool whole() const noexcept { return part.size() == header.total(); }
+};
+
+client_link::client_link(parameter_table& table, statement_table& statements, std::uint64_t serial)
+    : startup(table.none()),
+      wanted(table.none()),
+      reported(table.none()),
+      parameters_(table),
+      statements_(statements),
+      serial_(serial) {}
+
+void client_link::reject(std::string_view sqlstate, std::string text) {
+    rejection_ = {sqlstate, std::move(text)};
+    want_ = client_want::rejection;
+}
+
+bool client_link::needs_server(char type, byte_span) const noexcept {
+    return type == 'Q' || type == 'F' || (is_extended(type) && type != 'C');
+}
+
+// How many bytes of the message have to be here before it is looked at.
+std::size_t client_link::needed_for(const frame_header& header) const noexcept {
+    switch (header.type) {
+        case 'd': return frame_header::size;
+        case 'Q':
+        case 'F':
+        case 'f':
+        case 'B': return std::min(header.total(), whole_limit);
+        default: return header.total();
+    }
+}
+
+std::size_t client_link::receive(byte_span in, server_link* server, outgoing& to_server,
+                                 outgoing& to_client) {
+    std::size_t at = 0;
+    want_ = client_want::bytes;
+    needed_ = frame_header::size;
+    while (at < in.size() && want_ == client_want::bytes) {
+        const auto rest = in.subspan(at);
+        if (message_left_ > 0) {
+            const auto n =
+                static_cast<std::size_t>(std::min<std::uint64_t>(message_left_, rest.size()));
+            if (message_passes_) to_server.pass(rest.first(n));
+            message_left_ -= n;
+            at += n;
+            continue;
+        }
+        if (held_ || (server != nullptr && server->owed.size() > owed_limit)) {
+            want_ = client_want::patience;
+            break;
+        }
+        frame_header header;
+        const auto read = protocol::read_header(rest, header);
+        if (read == protocol::header_status::partial) break;
+        if (read == protocol::header_status::broken) {
+            reject("08P01", "invalid message length");
+            break;
+        }
+        if (!known_type(header.type)) {
+            reject("08P01", "invalid frontend message type " +
+                                std::to_string(static_cast<unsigned char>(header.type)));
+            break;
+        }
+        const bool unnamed_parse = header.type == 'P' && rest.size() > 5 && rest[5] == 0;
+        needed_ = needed_for(header);
+        if (unnamed_parse) needed_ = std::min(needed_, whole_limit);
+        if (needed_ > parse_limit ||
+            (needed_ > name_limit && header.type != 'P')) {
+            reject("08P01", "message is too long for its type");
+            break;
+        }
+        if (rest.size() < needed_ && !skip_to_sync_) break;
+        if (server == nullptr && !skip_to_sync_ && needs_server(header.type, rest)) {
+            want_ = client_want::server;
+            break;
+        }
+        message m{header, rest.first(std::min(rest.size(), header.total())), {}, server, to_server,
+                  to_client};
+        m.body = m.part.subspan(frame_header::size);
+        on_message(m);
+        if (want_ == client_want::rejection) break;
+        at += m.part.size();
+        message_left_ = header.total() - m.part.size();
+        message_passes_ = m.passes;
+    }
+    return at;
+}
+
+void client_link::on_message(message& m) {
+    const char type = m.header.type;
+    if (type == 'X') {
+        want_ = client_want::goodbye;
+        return;
+    }
+    if (skip_to_sync_) {
+        const bool alone = refuse_one_ && (type == 'Q' || type == 'F');  // no Sync belongs to it
+        refuse_one_ = false;
+        if (type == 'S' || alone) {
+            skip_to_sync_ = false;
+            m.to_client.build([](std::string& out) { protocol::append_ready(out, 'I'); });
+        }
+        return;
+    }
+    if (m.server != nullptr) {
+        if (m.server->skipping && type != 'S') return;  // the server would ignore it too
+        if (m.server->batch.recording && !m.server->unsynced && !m.server->owed.empty()) {
+            m.server->batch.recording = false;  // the next batch is already behind it
+        }
+    }
+    switch (type) {
+        case 'Q':
+            unnamed_.reset();
+            m.server->unnamed_client = 0;
+            m.server->batch.recording = false;
+            return pass(m, owed_kind::query);
+        case 'F': return pass(m, owed_kind::function_call);
+        case 'P': return on_parse(m);
+        case 'B': return on_bind(m);
+        case 'D': return on_describe(m);
+        case 'E': return pass(m, owed_kind::execute);
+        case 'C': return on_close(m);
+        case 'S': return on_sync(m);
+        case 'H':
+            if (m.server != nullptr) {
+                m.to_server.pass(m.part);
+                record(m, m.part);
+            }
+            return;
+        default: return on_copy_data(m);
+    }
+}
+
+void client_link::record(message& m, byte_span bytes) {
+    auto& batch = m.server->batch;
+    if (!batch.recording) return;
+    if (!m.whole() || batch.bytes.size() + bytes.size() > replay_limit) {
+        batch.recording = false;
+        return;
+    }
+    batch.bytes.append(as_text(bytes));
+}
+
+void client_link::pass(message& m, owed_kind kind) {
+    m.server->push({kind, reply_for::client, false, 0, nullptr});
+    if (is_extended(m.header.type)) m.server->unsynced = true;
+    m.to_server.pass(m.part);
+    m.passes = true;
+    record(m, m.part);
+}
+
+// Passes a message on with the statement name at `name_at` of its body replaced.
+void client_link::pass_renamed(message& m, std::size_t name_at, std::string_view name,
+                               std::string_view new_name, owed_kind kind, std::uint64_t id) {
+    m.server->push({kind, reply_for::client, false, id, nullptr});
+    m.server->unsynced = true;
+    const auto before = m.body.first(name_at);
+    const auto behind = m.body.subspan(name_at + name.size());
+    std::string head;
+    protocol::frame_writer frame(head, m.header.type);
+    frame.bytes(as_text(before)).bytes(new_name);
+    frame.finish(m.header.body - name_at - name.size());
+    m.to_server.copy(as_bytes(head));
+    record(m, as_bytes(head));
+    m.to_server.pass(behind);
+    record(m, behind);
+    m.passes = true;
+}
+
+void client_link::on_parse(message& m) {
+    protocol::reader in(m.body);
+    const auto name = in.text();
+    if (name.empty()) {
+        ++unnamed_count_;
+        m.server->unnamed_client = serial_;
+        m.server->unnamed_count = unnamed_count_;
+        if (m.whole()) {
+            const auto query = in.text();
+            const auto types = as_text(in.take_rest());
+            if (!in.ok() || types.size() < 2) return reject("08P01", "invalid Parse message");
+            if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
+            unnamed_->query.assign(query);
+            unnamed_->types.assign(types);
+        } else {
+            unnamed_.reset();  // too long to keep: it works on this connection only
+        }
+        return pass(m, owed_kind::parse);
+    }
+    const auto query = in.text();
+    const auto types = as_text(in.take_rest());
+    if (!in.ok() || types.size() < 2) return reject("08P01", "invalid Parse message");
+    if (max_statements_ == 0) return pass(m, owed_kind::parse);
+    if (names_.contains(name)) {
+        return fail_in_turn(m, "42P05",
+                            "prepared statement \"" + std::string(name) + "\" already exists");
+    }
+    const auto what = statements_.find_or_add(query, types, parse_settings());
+    auto note = std::make_unique<owed_note>();
+    note->name = name;
+    note->restores_name = true;
+    names_.emplace(std::string(name), what);
+    m.server->unsynced = true;
+    m.server->batch.recording = false;
+    auto* counters = m.server->counters();
+    if (m.server->prepared.use(what->id) == prepared_cache::state::ready) {
+        if (counters != nullptr) counters->statement_hits.add();
+        m.server->push({owed_kind::parse, reply_for::faked, false, what->id, std::move(note)});
+        m.server->settle_head(m.to_client, true);
+        return;
+    }
+    if (counters != nullptr) counters->statement_misses.add();
+    if (m.server->prepared.use(what->id) == prepared_cache::state::stale) {
+        m.to_server.build([&](std::string& out) {
+            protocol::append_close_statement(out, what->server_name);
+        });
+        m.server->push({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+    }
+    make_room(m);
+    m.to_server.build([&](std::string& out) {
+        protocol::append_parse(out, what->server_name, query, types);
+    });
+    m.server->prepared.add(what);
+    m.server->push({owed_kind::parse, reply_for::client, false, what->id, std::move(note)});
+}
+
+parameters client_link::parse_settings() {
+    return parameters_.without(wanted, "application_name");
+}
+
+void client_link::on_bind(message& m) {
+    protocol::reader in(m.body);
+    const auto portal = in.text();
+    const auto name = in.text();
+    if (!in.ok()) return reject("08P01", "invalid Bind message");
+    if (name.empty()) {
+        bring_unnamed(m);
+        return pass(m, owed_kind::bind);
+    }
+    if (max_statements_ == 0) return pass(m, owed_kind::bind);
+    const auto at = names_.find(name);
+    if (at == names_.end()) {
+        return fail_in_turn(m, "26000",
+                            "prepared statement \"" + std::string(name) + "\" does not exist");
+    }
+    if (m.server->owed.empty() && m.server->status() == 'I' && !m.server->unsynced && m.whole()) {
+        m.server->batch.bytes.clear();
+        m.server->batch.recording = true;
+        m.server->batch.describes_portal = m.server->batch.answered = false;
+    }
+    bring_statement(m, at->second);
+    pass_renamed(m, portal.size() + 1, name, at->second->server_name, owed_kind::bind,
+                 at->second->id);
+}
+
+void client_link::on_describe(message& m) {
+    if (m.body.size() < 2) return reject("08P01", "invalid Describe message");
+    const auto name = as_text(m.body.subspan(1, m.body.size() - 2));
+    if (m.body[0] == 'P') m.server->batch.describes_portal = true;
+    if (m.body[0] == 'S' && name.empty()) bring_unnamed(m);
+    if (m.body[0] != 'S' || name.empty() || max_statements_ == 0) {
+        return pass(m, owed_kind::describe);
+    }
+    const auto at = names_.find(name);
+    if (at == names_.end()) {
+        return fail_in_turn(m, "26000",
+                            "prepared statement \"" + std::string(name) + "\" does not exist");
+    }
+    m.server->batch.recording = false;
+    bring_statement(m, at->second);
+    pass_renamed(m, 1, name, at->second->server_name, owed_kind::describe, at->second->id);
+}
+
+void client_link::on_close(message& m) {
+    if (m.body.size() < 2) return reject("08P01", "invalid Close message");
+    const auto name = as_text(m.body.subspan(1, m.body.size() - 2));
+    const bool ours = m.body[0] == 'S' && !name.empty() && max_statements_ != 0;
+    if (m.body[0] == 'S' && name.empty()) {
+        unnamed_.reset();
+        if (m.server != nullptr) m.server->unnamed_client = 0;
+    }
+    if (m.server != nullptr && !ours) return pass(m, owed_kind::close);
+
+    auto note = std::make_unique<owed_note>();
+    if (const auto at = ours ? names_.find(name) : names_.end(); at != names_.end()) {
+        note->name = name;
+        note->named_before = at->second;
+        note->restores_name = true;
+        names_.erase(at);
+    }
+    if (m.server == nullptr) {
+        m.to_client.build([](std::string& out) { protocol::append_empty(out, '3'); });
+        return;
+    }
+    m.server->batch.recording = false;
+    m.server->unsynced = true;
+    m.server->push({owed_kind::close, reply_for::faked, false, 0, std::move(note)});
+    m.server->settle_head(m.to_client, true);
+}
+
+void client_link::on_sync(message& m) {
+    if (m.server == nullptr) {
+        m.to_client.build([](std::string& out) { protocol::append_ready(out, 'I'); });
+        return;
+    }
+    m.to_server.pass(m.part);
+    record(m, m.part);
+    if (m.server->copy_in && !m.server->copy_ended) return;  // read and ignored
+    m.server->unsynced = m.server->skipping = false;
+    m.server->push({owed_kind::sync, reply_for::client, false, 0, nullptr});
+}
+
+// CopyData, CopyDone and CopyFail outside a copy are ignored by PostgreSQL; without a server
+// connection they are dropped here instead of asking for one.
+void client_link::on_copy_data(message& m) {
+    if (m.server == nullptr) return;
+    m.to_server.pass(m.part);
+    m.passes = true;
+    if (m.header.type == 'd') return;
+    if (m.server->copy_in) m.server->copy_ended = true;
+    if (!m.server->owed.empty()) {
+        m.server->push({owed_kind::copy_end, reply_for::client, false, 0, nullptr});
+    }
+}
+
+void client_link::bring_statement(message& m, const statement_ptr& what) {
+    auto* counters = m.server->counters();
+    const auto now = m.server->prepared.use(what->id);
+    if (now == prepared_cache::state::ready) {
+        if (counters != nullptr) counters->statement_hits.add();
+        return;
+    }
+    if (counters != nullptr) counters->statement_misses.add();
+    if (now == prepared_cache::state::stale) {
+        m.to_server.build([&](std::string& out) {
+            protocol::append_close_statement(out, what->server_name);
+        });
+        m.server->push({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+    } else {
+        make_room(m);
+    }
+    m.server->unsynced = true;
+    m.to_server.build([&](std::string& out) {
+        protocol::append_parse(out, what->server_name, what->query, what->types);
+    });
+    m.server->push({owed_kind::parse, reply_for::nobody, false, what->id, nullptr});
+    m.server->prepared.add(what);
+}
+
+void client_link::make_room(message& m) {
+    auto evicted = m.server->prepared.evict(max_statements_);
+    if (evicted == nullptr) return;
+    if (auto* counters = m.server->counters()) counters->statement_evictions.add();
+    m.server->unsynced = true;
+    m.to_server.build([&](std::string& out) {
+        protocol::append_close_statement(out, evicted->server_name);
+    });
+    auto note = std::make_unique<owed_note>();
+    note->evicted = std::move(evicted);
+    m.server->push({owed_kind::close, reply_for::nobody, false, 0, std::move(note)});
+}
+
+// The unnamed statement of a server connection may be another client's, or gone.
+void client_link::bring_unnamed(message& m) {
+    if (m.server->unnamed_client == serial_ && m.server->unnamed_count == unnamed_count_) return;
+    if (unnamed_ != nullptr) {
+        m.server->unsynced = true;
+        m.to_server.build([&](std::string& out) {
+            protocol::append_parse(out, "", unnamed_->query, unnamed_->types);
+        });
+        m.server->push({owed_kind::parse, reply_for::nobody, false, 0, nullptr});
+        m.server->unnamed_client = serial_;
+        m.server->unnamed_count = unnamed_count_;
+    } else if (m.server->unnamed_client != 0) {
+        m.server->unsynced = true;
+        m.to_server.build([](std::string& out) { protocol::append_close_statement(out, ""); });
+        m.server->push({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+        m.server->unnamed_client = 0;
+    }
+}
+
+// An error of our own in the middle of a batch has to abort what the batch did before it, as an
+// error of the server's would. So the server is made to fail at this place, and its words are replaced.
+void client_link::fail_in_turn(message& m, std::string_view sqlstate, const std::string& text) {
+    auto note = std::make_unique<owed_note>();
+    protocol::append_error(note->own_error, {.sqlstate = sqlstate, .message = text});
+    m.server->unsynced = true;
+    m.server->batch.recording = false;
+    m.to_server.build([](std::string& out) {
+        protocol::frame_writer(out, 'B').text("").text(missing_name).u32(0).bytes({"\0\0", 2}).finish();
+    });
+    m.server->push({owed_kind::bind, reply_for::client, false, 0, std::move(note)});
+}
+
+void client_link::refuse_batch(const protocol::error_report& error, outgoing& to_client) {
+    to_client.build([&](std::string& out) { protocol::append_error(out, error); });
+    skip_to_sync_ = refuse_one_ = true;
+}
+
+void client_link::server_reported(std::string_view name, std::string_view value,
+                                  bool is_own_change) {
+    reported = parameters_.with(reported, name, value);
+    if (is_own_change) wanted = parameters_.with(wanted, name, value);
+}
+
+void client_link::restore_name(const owed_note& note) {
+    if (note.named_before != nullptr) {
+        names_.insert_or_assign(note.name, note.named_before);
+    } else {
+        names_.erase(note.name);
+    }
+}
+
+void client_link::forget_statements() {
+    names_.clear();
+    unnamed_.reset();
+}
+
+void client_link::discard_all() {
+    forget_statements();
+    wanted = startup;
+}
+
+}  // namespace sluice::pool

@@ -1,0 +1,112 @@
+// The protocol state of one client after login, without its socket: the settings and statement
+// names that travel with it, and the translation of its messages for whatever server connection
+// serves it. Bytes from the client go in; bytes for the server and for the client come out.
+// Confined to the client's worker.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "pool/parameters.hpp"
+#include "pool/server_link.hpp"
+#include "pool/statements.hpp"
+#include "protocol/outgoing.hpp"
+#include "protocol/pg_build.hpp"
+#include "protocol/pg_frame.hpp"
+
+namespace sluice::pool {
+
+enum class client_want : std::uint8_t {
+    bytes,      // everything whole was taken: read on
+    server,     // the next message needs a server connection
+    patience,   // the next message must wait for replies that are owed
+    goodbye,    // Terminate
+    rejection,  // broken: send rejection() and close
+};
+
+// A reason to end a client's connection, as an ErrorResponse's parts.
+struct client_rejection {
+    std::string_view sqlstate;
+    std::string message;
+};
+
+class client_link {
+  public:
+    client_link(parameter_table& parameters, statement_table& statements, std::uint64_t serial);
+
+    // Takes messages from the front of `in`; returns how many bytes were taken. `server` is null
+    // while the client has none. `max_statements` 0: statement names pass unchanged.
+    std::size_t receive(protocol::byte_span in, server_link* server,
+                        protocol::outgoing& to_server, protocol::outgoing& to_client);
+
+    [[nodiscard]] client_want want() const noexcept { return want_; }
+    [[nodiscard]] const client_rejection& rejection() const noexcept { return rejection_; }
+    // Bytes from the front of the buffer that the next receive() needs to get anywhere.
+    [[nodiscard]] std::size_t needed() const noexcept { return needed_; }
+    // A message was passed on in part: its rest must follow on the same connection.
+    [[nodiscard]] bool in_message() const noexcept { return message_left_ > 0 && message_passes_; }
+
+    // The client waited for a server connection and is not to get one: answers its batch with the
+    // error and skips the rest of it, as PostgreSQL would.
+    void refuse_batch(const protocol::error_report& error, protocol::outgoing& to_client);
+
+    // No message goes to a server until the next hold(false): a cancel is under way.
+    void hold(bool on) noexcept { held_ = on; }
+    void set_max_statements(std::uint32_t limit) noexcept { max_statements_ = limit; }
+
+    // What the server link has learnt on this client's behalf.
+    void server_reported(std::string_view name, std::string_view value, bool is_own_change);
+    void restore_name(const owed_note& note);
+    void forget_statements();
+    void discard_all();
+
+    parameters startup;   // settings of the startup packet: what RESET goes back to
+    parameters wanted;    // settings that its server connection must have
+    parameters reported;  // parameter values that the client was told
+
+  private:
+    struct message;
+    void on_message(message& m);
+    void on_parse(message& m);
+    void on_bind(message& m);
+    void on_describe(message& m);
+    void on_close(message& m);
+    void on_sync(message& m);
+    void on_copy_data(message& m);
+    void pass(message& m, owed_kind kind);
+    void pass_renamed(message& m, std::size_t name_at, std::string_view name,
+                      std::string_view new_name, owed_kind kind, std::uint64_t statement);
+    void bring_statement(message& m, const statement_ptr& wanted_statement);
+    void bring_unnamed(message& m);
+    void make_room(message& m);
+    void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
+    [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;
+    [[nodiscard]] std::size_t needed_for(const protocol::frame_header& header) const noexcept;
+    void reject(std::string_view sqlstate, std::string message);
+    [[nodiscard]] parameters parse_settings();
+    static void record(message& m, protocol::byte_span bytes);
+
+    parameter_table& parameters_;
+    statement_table& statements_;
+    statement_names names_;
+    struct unnamed_statement {
+        std::string query;
+        std::string types;
+    };
+    std::unique_ptr<unnamed_statement> unnamed_;
+    std::uint64_t unnamed_count_ = 0;
+    std::uint64_t serial_;
+    std::uint64_t message_left_ = 0;
+    std::size_t needed_ = 0;
+    client_rejection rejection_;
+    std::uint32_t max_statements_ = 0;
+    client_want want_ = client_want::bytes;
+    bool message_passes_ = false;
+    bool skip_to_sync_ = false;
+    bool refuse_one_ = false;  // ... or only the simple query that comes next
+    bool held_ = false;
+};
+
+}  // namespace sluice::pool

@@ -1,0 +1,83 @@
+// The ordered queue of replies that a server connection owes. Every message sent to a server that it
+// will answer has one entry; the entry at the head says what the next reply means and who gets it.
+//
+//   kind           ends with                        an ErrorResponse instead
+//   parse          ParseComplete                    ends it and all up to the next sync
+//   bind           BindComplete                     as above
+//   describe       RowDescription or NoData         as above
+//   execute        CommandComplete, EmptyQuery-     as above
+//                  Response or PortalSuspended
+//   close          CloseComplete                    as above
+//   sync           ReadyForQuery                    -
+//   query          ReadyForQuery                    stays: ReadyForQuery follows
+//   function_call  ReadyForQuery                    stays: ReadyForQuery follows
+//   copy_end       nothing: it marks where the client's CopyDone or CopyFail went
+//
+// In copy-in mode the server reads and ignores Sync: entries for those syncs are dropped when the
+// CopyInResponse arrives. Source: PostgreSQL documentation, chapter "Message Flow".
+#pragma once
+
+#include <boost/circular_buffer.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "pool/statements.hpp"
+
+namespace sluice::pool {
+
+enum class owed_kind : std::uint8_t {
+    parse, bind, describe, execute, close, sync, query, function_call, copy_end
+};
+
+// client: forwarded. nobody: swallowed. faked: the server was not asked; we answer when it is its turn.
+enum class reply_for : std::uint8_t { client, nobody, faked };
+
+// What a message that may still fail has changed here already.
+struct owed_note {
+    std::string name;            // the client's name for a statement ...
+    statement_ptr named_before;  // ... and what it stood for before (null: nothing)
+    bool restores_name = false;
+    statement_ptr evicted;  // closed on the server to make room
+    std::string own_error;  // a whole ErrorResponse to send in place of the server's
+};
+
+struct owed_reply {
+    owed_kind kind = owed_kind::query;
+    reply_for dest = reply_for::client;
+    bool settings = false;        // the query that brings a client's settings along
+    std::uint64_t statement = 0;  // id; parse and bind of a named statement
+    std::unique_ptr<owed_note> note;
+};
+
+class owed_replies {
+  public:
+    [[nodiscard]] bool empty() const noexcept { return queue_.empty(); }
+    [[nodiscard]] std::size_t size() const noexcept { return queue_.size(); }
+    [[nodiscard]] owed_reply& head() noexcept { return queue_.front(); }
+    [[nodiscard]] owed_reply& at(std::size_t i) noexcept { return queue_[i]; }
+
+    void push(owed_reply reply) {
+        grow();
+        queue_.push_back(std::move(reply));
+    }
+    void push_front(owed_reply reply) {
+        grow();
+        queue_.push_front(std::move(reply));
+    }
+    void pop() noexcept { queue_.pop_front(); }
+    void erase(std::size_t i) { queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(i)); }
+
+    // Gives back what a long pipeline took.
+    void shrink() {
+        if (queue_.empty() && queue_.capacity() > 64) queue_.set_capacity(8);
+    }
+
+  private:
+    void grow() {
+        if (queue_.full()) queue_.set_capacity(queue_.empty() ? 8 : queue_.capacity() * 2);
+    }
+    boost::circular_buffer<owed_reply> queue_;
+};
+
+}  // namespace sluice::pool

@@ -1,0 +1,486 @@
+#include "pool/server_link.hpp"
+
+#include <algorithm>
+
+#include "pool/client_link.hpp"
+#include "pool/sqlstate.hpp"
+#include "protocol/pg_build.hpp"
+#include "protocol/pg_frame.hpp"
+
+namespace sluice::pool {
+
+using protocol::as_bytes;
+using protocol::as_text;
+using protocol::byte_span;
+using protocol::outgoing;
+
+namespace {
+
+// A frame that has to be read whole is at most this long; of a longer one that may be streamed,
+// this much is enough to know what it says.
+constexpr std::size_t whole_limit = 1U << 20;
+constexpr std::size_t prefix = 4096;
+
+}  // namespace
+
+struct server_link::frame_context {
+    char type;
+    byte_span part;  // header and as much of the body as is here
+    byte_span body;
+    client_link* client;
+    outgoing& to_client;
+    outgoing& to_server;
+};
+
+server_link::server_link(parameter_table& table, std::vector<parameter_set::entry> reported)
+    : applied(table.none()),
+      parameters_(table),
+      reported_(table.with(table.none(), reported)),
+      defaults_(reported_) {}
+
+bool server_link::streamable(char type) const noexcept {
+    switch (type) {
+        case 'D': case 'd': case 'T': case 'V': case 'A': case 'N': case 'E': return true;
+        default: return false;
+    }
+}
+
+std::size_t server_link::receive(byte_span in, client_link* client, outgoing& to_client,
+                                 outgoing& to_server) {
+    std::size_t at = 0;
+    while (at < in.size() && health_ == link_health::fine) {
+        const auto rest = in.subspan(at);
+        if (frame_left_ > 0) {
+            const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, rest.size()));
+            if (frame_passes_) to_client.pass(rest.first(n));
+            frame_left_ -= n;
+            at += n;
+            continue;
+        }
+        protocol::frame_header header;
+        const auto read = protocol::read_header(rest, header);
+        if (read == protocol::header_status::partial) break;
+        const bool streams = streamable(header.type);
+        if (read == protocol::header_status::broken || (!streams && header.total() > whole_limit)) {
+            desync();
+            break;
+        }
+        const bool data = header.type == 'D' || header.type == 'd';
+        const auto needed = data ? protocol::frame_header::size
+                            : streams ? std::min(header.total(), prefix)
+                                      : header.total();
+        if (rest.size() < needed) break;
+        const auto part = rest.first(std::min(rest.size(), header.total()));
+        frame_left_ = header.total() - part.size();
+        frame_passes_ = false;
+        frame_context frame{header.type, part, part.subspan(protocol::frame_header::size), client,
+                            to_client, to_server};
+        on_frame(frame);
+        at += part.size();
+    }
+    if (health_ == link_health::dying && frame_left_ > 0 && at < in.size()) {
+        const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, in.size() - at));
+        if (frame_passes_) to_client.pass(in.subspan(at, n));
+        frame_left_ -= n;
+        at += n;
+    }
+    return at;
+}
+
+void server_link::forward(frame_context& frame) {
+    if (frame.client == nullptr) return;
+    frame.to_client.pass(frame.part);
+    frame_passes_ = true;
+    batch.answered = true;
+}
+
+bool server_link::for_client(const frame_context& frame) noexcept {
+    return frame.client != nullptr && !owed.empty() && owed.head().dest == reply_for::client;
+}
+
+void server_link::on_frame(frame_context& frame) {
+    switch (frame.type) {
+        case 'D':
+        case 'd':
+        case 'H':
+            if (owed.empty()) return desync();
+            if (for_client(frame)) forward(frame);
+            return;
+        case 'Z': return on_ready(frame);
+        case 'C': return on_command_complete(frame);
+        case 'T': return on_row_description(frame);
+        case '1': return on_completion(frame, owed_kind::parse);
+        case '2': return on_completion(frame, owed_kind::bind);
+        case '3': return on_completion(frame, owed_kind::close);
+        case 'n': return on_completion(frame, owed_kind::describe);
+        case 's': return on_completion(frame, owed_kind::execute);
+        case 'E': return on_error(frame);
+        case 'S': return on_parameter_status(frame);
+        case 'G': return on_copy_in(frame);
+        case 'N':
+        case 'A':
+            forward(frame);
+            return;
+        case 'c':
+        case 't':
+        case 'V':
+            if (owed.empty()) return desync();
+            if (for_client(frame)) forward(frame);
+            return;
+        case 'I':
+            if (!owed.empty() && owed.head().kind == owed_kind::query) {
+                if (for_client(frame)) forward(frame);
+                return;
+            }
+            return on_completion(frame, owed_kind::execute);
+        default: return desync();  // CopyBoth and login messages have no place here
+    }
+}
+
+void server_link::on_completion(frame_context& frame, owed_kind kind) {
+    if (owed.empty() || owed.head().kind != kind) return desync();
+    if (for_client(frame)) forward(frame);
+    owed.pop();
+    settle_head(frame.to_client, frame.client != nullptr);
+}
+
+void server_link::on_row_description(frame_context& frame) {
+    if (owed.empty()) return desync();
+    if (owed.head().kind == owed_kind::describe) return on_completion(frame, owed_kind::describe);
+    if (for_client(frame)) forward(frame);
+}
+
+void server_link::settle_head(outgoing& to_client, bool has_client) {
+    while (!owed.empty()) {
+        auto& head = owed.head();
+        if (head.kind == owed_kind::copy_end) {
+            owed.pop();
+            continue;
+        }
+        if (head.dest != reply_for::faked) return;
+        if (has_client) {
+            to_client.build([&](std::string& out) {
+                protocol::append_empty(out, head.kind == owed_kind::parse ? '1' : '3');
+            });
+        }
+        owed.pop();
+    }
+}
+
+void server_link::on_command_complete(frame_context& frame) {
+    if (owed.empty()) return desync();
+    copy_in = false;
+    auto& head = owed.head();
+    if (head.kind != owed_kind::query && head.kind != owed_kind::execute) return desync();
+    if (!frame.body.empty() && for_client(frame)) {
+        note_tag(as_text(frame.body.first(frame.body.size() - 1)), frame.client);
+        forward(frame);
+    }
+    if (owed.head().kind == owed_kind::execute) {
+        owed.pop();
+        settle_head(frame.to_client, frame.client != nullptr);
+    }
+}
+
+void server_link::note_tag(std::string_view tag, client_link* client) {
+    if (tag.size() < 3) return;
+    switch (tag[0]) {
+        case 'S':
+            if (tag == "SET") left.settings = true;
+            return;
+        case 'R':
+            if (tag == "RESET") left.settings = reset_seen_ = true;
+            return;
+        case 'P':
+            if (tag == "PREPARE") left.statements = true;
+            return;
+        case 'L':
+            if (tag == "LISTEN") left.channels = true;
+            return;
+        case 'D':
+            if (tag == "DECLARE CURSOR") {
+                left.cursors = true;
+            } else if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") {
+                prepared.clear();
+                client->forget_statements();
+                left.statements = false;
+                if (tag == "DISCARD ALL") {
+                    left = {};
+                    discard_seen_ = true;
+                }
+            }
+            return;
+        default: return;
+    }
+}
+
+void server_link::on_ready(frame_context& frame) {
+    if (frame.body.size() != 1) return desync();
+    while (!owed.empty() && owed.head().kind == owed_kind::copy_end) owed.pop();
+    if (owed.empty()) return desync();
+    auto& head = owed.head();
+    if (head.kind != owed_kind::sync && head.kind != owed_kind::query &&
+        head.kind != owed_kind::function_call) {
+        return desync();
+    }
+    status_ = static_cast<char>(frame.body[0]);
+    if (status_ != 'I' && status_ != 'T' && status_ != 'E') return desync();
+    copy_in = false;
+    if (head.settings) {
+        settings_owed_ = 0;
+        if (!settings_failed_) applied = applying_;
+        if (frame.client != nullptr) tell_reported(*frame.client, frame.to_client);
+    } else if (head.dest == reply_for::client) {
+        if (discard_seen_) {
+            applied = parameters_.none();
+            if (frame.client != nullptr) frame.client->discard_all();
+        }
+        discard_seen_ = reset_seen_ = false;
+        ++queries;
+        if (counters_ != nullptr) counters_->queries.add();
+        forward(frame);
+    }
+    owed.pop();
+    settle_head(frame.to_client, frame.client != nullptr);
+    if (owed.empty()) {
+        batch.recording = false;
+        owed.shrink();
+    }
+}
+
+// Brings what the client knows of the server's parameters up to date.
+void server_link::tell_reported(client_link& client, outgoing& to_client) {
+    if (client.reported == reported_) return;
+    for (const auto& [name, value] : reported_->entries()) {
+        const auto* told = client.reported->find(name);
+        if (told != nullptr && *told == value) continue;
+        to_client.build([&n = name, &v = value](std::string& out) {
+            protocol::append_parameter_status(out, n, v);
+        });
+    }
+    client.reported = reported_;
+}
+
+void server_link::on_copy_in(frame_context& frame) {
+    if (owed.empty()) return desync();
+    copy_in = true;
+    copy_ended = owed.size() > 1 && owed.at(owed.size() - 1).kind == owed_kind::copy_end;
+    while (owed.size() > 1 && owed.at(1).kind == owed_kind::sync) owed.erase(1);
+    if (owed.head().dest == reply_for::client) return forward(frame);
+    // Nobody is there to send the data.
+    frame.to_server.build([&](std::string& out) {
+        protocol::append_copy_fail(out, "the client has left");
+        if (owed.head().kind == owed_kind::execute) protocol::append_empty(out, 'S');
+    });
+    if (owed.head().kind == owed_kind::execute) {
+        push({owed_kind::sync, reply_for::nobody, false, 0, nullptr});
+    }
+}
+
+void server_link::on_parameter_status(frame_context& frame) {
+    protocol::reader in(frame.body);
+    const auto name = in.text();
+    const auto value = in.text();
+    if (!in.at_end()) return desync();
+    reported_ = parameters_.with(reported_, name, value);
+    if (owed.empty()) {  // of its own accord: the server's configuration was reloaded
+        defaults_ = parameters_.with(defaults_, name, value);
+    }
+    if (frame.client == nullptr) return;
+    const bool own_change = for_client(frame);
+    if (!owed.empty() && owed.head().settings) return;  // the client is told when it is done
+    if (own_change && discard_seen_) {
+        frame.client->server_reported(name, value, false);
+    } else if (own_change) {
+        const auto* preset = defaults_->find(name);
+        if (reset_seen_ && preset != nullptr && *preset == value) {
+            applied = parameters_.without(applied, name);
+            frame.client->server_reported(name, value, false);
+            const auto* at_start = frame.client->startup->find(name);
+            frame.client->wanted =
+                at_start != nullptr ? parameters_.with(frame.client->wanted, name, *at_start)
+                                    : parameters_.without(frame.client->wanted, name);
+        } else {
+            applied = parameters_.with(applied, name, value);
+            frame.client->server_reported(name, value, true);
+        }
+    } else {
+        frame.client->server_reported(name, value, false);
+    }
+    frame.to_client.pass(frame.part);
+}
+
+void server_link::on_error(frame_context& frame) {
+    const auto fields = protocol::read_error_fields(frame.body);
+    copy_in = false;
+    if (fields.fatal() || owed.empty()) {
+        health_ = link_health::dying;
+        last_error_.assign(as_text(frame.part));
+        forward(frame);
+        return;
+    }
+    auto& head = owed.head();
+    if (head.kind == owed_kind::query && head.dest == reply_for::nobody) {
+        last_error_.assign(as_text(frame.part));
+        if (head.settings) {
+            settings_failed_ = true;
+        } else {
+            desync();  // a clean-up that fails leaves we do not know what
+        }
+        return;
+    }
+    if (try_again(frame)) return;
+
+    bool wanted = frame.client != nullptr;
+    for (std::size_t i = 0; i < owed.size(); ++i) {
+        const auto& entry = owed.at(i);
+        if (entry.kind == owed_kind::sync || entry.kind == owed_kind::query ||
+            entry.kind == owed_kind::function_call) {
+            wanted = wanted && entry.dest == reply_for::client;
+            break;
+        }
+    }
+    if (wanted) {
+        if (counters_ != nullptr) {
+            counters_->errors_by_class[static_cast<std::size_t>(class_of(fields.sqlstate))].add();
+        }
+        if (head.note != nullptr && !head.note->own_error.empty()) {
+            frame.to_client.copy(as_bytes(head.note->own_error));
+        } else if (cancelled == cancel_reason::query_timeout && fields.sqlstate == "57014") {
+            frame.to_client.build([](std::string& out) {
+                protocol::append_error(out, {.sqlstate = "57014",
+                                             .message = "canceling statement due to query_timeout"});
+            });
+        } else {
+            forward(frame);
+        }
+    }
+    if (head.kind == owed_kind::query || head.kind == owed_kind::function_call) return;
+    if (fields.sqlstate == "0A000" && fields.routine == "RevalidateCachedQuery") {
+        prepared.mark_stale(head.statement);
+    }
+    drop_until_sync(frame.client);
+    settle_head(frame.to_client, frame.client != nullptr);
+}
+
+// A plan that a change of the schema has made useless is refused before anything of the batch has
+// run. Outside a transaction, and when the batch describes its result to the client, it can be
+// prepared anew and run again without anybody noticing.
+bool server_link::try_again(frame_context& frame) {
+    const auto fields = protocol::read_error_fields(frame.body);
+    if (fields.sqlstate != "0A000" || fields.routine != "RevalidateCachedQuery") return false;
+    if (frame.client == nullptr || !batch.recording || batch.answered || !batch.describes_portal ||
+        unsynced || status_ != 'I' || owed.head().kind != owed_kind::bind || frame_left_ > 0) {
+        return false;
+    }
+    const auto what = prepared.find(owed.head().statement);
+    if (what == nullptr) return false;
+    prepared.add(what);  // no longer stale
+    frame.to_server.build([&](std::string& out) {
+        protocol::append_close_statement(out, what->server_name);
+        protocol::append_parse(out, what->server_name, what->query, what->types);
+        out.append(batch.bytes);
+    });
+    batch.recording = false;  // once
+    owed.push_front({owed_kind::parse, reply_for::nobody, false, what->id, nullptr});
+    owed.push_front({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+    owed.push_front({owed_kind::sync, reply_for::nobody, false, 0, nullptr});
+    if (counters_ != nullptr) counters_->statement_replans.add();
+    return true;
+}
+
+void server_link::drop_until_sync(client_link* client) {
+    while (!owed.empty() && owed.head().kind != owed_kind::sync) {
+        auto& head = owed.head();
+        if (head.kind == owed_kind::parse && head.dest != reply_for::faked && head.statement != 0) {
+            prepared.erase(head.statement);
+        }
+        if (head.kind == owed_kind::parse && head.statement == 0) unnamed_client = 0;
+        if (head.note != nullptr) {
+            if (head.note->evicted != nullptr) prepared.add(head.note->evicted);
+            if (head.note->restores_name && client != nullptr) client->restore_name(*head.note);
+        }
+        owed.pop();
+    }
+    if (owed.empty()) skipping = true;
+}
+
+bool server_link::apply_settings(client_link& client, outgoing& to_server,
+                                 outgoing& to_client) {
+    settings_failed_ = false;
+    if (applied == client.wanted) {
+        tell_reported(client, to_client);
+        return true;
+    }
+    const bool rides = change_cannot_fail(*applied, *client.wanted);
+    applying_ = client.wanted;
+    settings_owed_ = 1;
+    unnamed_client = 0;
+    to_server.build([&](std::string& out) {
+        protocol::append_query(out, settings_sql(*applied, *client.wanted));
+    });
+    push({owed_kind::query, reply_for::nobody, true, 0, nullptr});
+    return rides;
+}
+
+bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
+    if (message_cut_short || health_ != link_health::fine) return false;
+    frame_passes_ = false;
+    batch.recording = false;
+    for (std::size_t i = 0; i < owed.size(); ++i) {
+        auto& entry = owed.at(i);
+        if (entry.dest == reply_for::client) entry.dest = reply_for::nobody;
+        if (entry.note != nullptr) entry.note->restores_name = false;
+    }
+    bool needs_sync = unsynced || skipping;
+    if (copy_in && !copy_ended) {
+        to_server.build([](std::string& out) {
+            protocol::append_copy_fail(out, "the client has left");
+        });
+        needs_sync = needs_sync || owed.head().kind == owed_kind::execute;
+    }
+    if (needs_sync) {
+        to_server.build([](std::string& out) { protocol::append_empty(out, 'S'); });
+        push({owed_kind::sync, reply_for::nobody, false, 0, nullptr});
+        unsynced = skipping = false;
+    }
+    return true;
+}
+
+bool server_link::clean_up(outgoing& to_server) {
+    if (!owed.empty() || unsynced || skipping || health_ != link_health::fine) return false;
+    std::string sql;
+    if (status_ != 'I') {
+        sql = "ROLLBACK";
+    } else if (left.any()) {
+        if (left.settings) {
+            sql += "RESET SESSION AUTHORIZATION;RESET ALL;";
+            applied = parameters_.none();
+        }
+        if (left.cursors) sql += "CLOSE ALL;";
+        if (left.channels) sql += "UNLISTEN *;";
+        if (left.statements) {
+            sql += "DEALLOCATE ALL;";
+            prepared.clear();
+        }
+        sql.pop_back();
+        left = {};
+    }
+    if (sql.empty()) return true;
+    unnamed_client = 0;
+    to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
+    push({owed_kind::query, reply_for::nobody, false, 0, nullptr});
+    return false;
+}
+
+void server_link::reset_session(const std::string& query, outgoing& to_server) {
+    if (query.empty()) return;
+    prepared.clear();
+    applied = parameters_.none();
+    left = {};
+    unnamed_client = 0;
+    to_server.build([&](std::string& out) { protocol::append_query(out, query); });
+    push({owed_kind::query, reply_for::nobody, false, 0, nullptr});
+}
+
+}  // namespace sluice::pool

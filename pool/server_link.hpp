@@ -1,0 +1,142 @@
+// The protocol state of one server connection after login, without its socket: which replies it
+// owes, which statements and settings it holds, and what it must be told before another client may
+// have it. Bytes from the server go in; bytes for the client and the server, and what happened, come out.
+// Confined to the worker that owns the connection at the moment; knows its client only during receive().
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "metrics/counters.hpp"
+#include "pool/owed_replies.hpp"
+#include "pool/parameters.hpp"
+#include "pool/statements.hpp"
+#include "protocol/outgoing.hpp"
+
+namespace sluice::pool {
+
+class client_link;
+
+enum class link_health : std::uint8_t {
+    fine,
+    dying,     // the server said FATAL: it will close, nothing more may be sent
+    desynced,  // it sent what the protocol forbids at this point; close it
+};
+
+// Marks that a client may have left something behind, found in the tags of the server's replies.
+struct leftovers {
+    bool settings = false;    // SET, RESET
+    bool statements = false;  // SQL-level PREPARE
+    bool cursors = false;     // DECLARE CURSOR, perhaps WITH HOLD
+    bool channels = false;    // LISTEN
+
+    [[nodiscard]] bool any() const noexcept { return settings || statements || cursors || channels; }
+};
+
+// Why the server was told to cancel, which decides the text of the error that follows.
+enum class cancel_reason : std::uint8_t { none, client_asked, query_timeout, client_left };
+
+class server_link {
+  public:
+    server_link(parameter_table& parameters, std::vector<parameter_set::entry> reported);
+
+    // Takes whole frames, and parts of those that may be streamed, from the front of `in`; returns
+    // how many bytes were taken. `client` is null when nobody holds the link.
+    std::size_t receive(protocol::byte_span in, client_link* client,
+                        protocol::outgoing& to_client, protocol::outgoing& to_server);
+
+    [[nodiscard]] link_health health() const noexcept { return health_; }
+    // 'I' idle, 'T' in a transaction, 'E' in a failed one, as the last ReadyForQuery said.
+    [[nodiscard]] char status() const noexcept { return status_; }
+    // Nothing is owed and no transaction is open: another client may have the link.
+    [[nodiscard]] bool idle() const noexcept {
+        return status_ == 'I' && owed.empty() && !unsynced && frame_left_ == 0 &&
+               health_ == link_health::fine;
+    }
+    [[nodiscard]] bool awaiting_settings() const noexcept { return settings_owed_ > 0; }
+    // The frame that is being streamed to the client is not at its end.
+    [[nodiscard]] bool in_frame() const noexcept { return frame_left_ > 0; }
+
+    // Before a transaction of `client`: makes the settings of the connection those of the client.
+    // False: the client's message has to wait for the outcome (see settings_failed()).
+    [[nodiscard]] bool apply_settings(client_link& client, protocol::outgoing& to_server,
+                                      protocol::outgoing& to_client);
+
+    // The client is gone in the middle of something. Turns everything owed into replies for nobody
+    // and ends what it left open. False: not possible, close the connection.
+    [[nodiscard]] bool abandon(bool message_cut_short, protocol::outgoing& to_server);
+
+    // Between clients: sends what is needed next (ROLLBACK, resets). True when the link is clean.
+    [[nodiscard]] bool clean_up(protocol::outgoing& to_server);
+    // Session mode: the reset query that runs when a client leaves.
+    void reset_session(const std::string& query, protocol::outgoing& to_server);
+
+    void set_counters(metrics::pool_counters* counters) noexcept { counters_ = counters; }
+    [[nodiscard]] const parameters& reported() const noexcept { return reported_; }
+    [[nodiscard]] const parameters& defaults() const noexcept { return defaults_; }
+    [[nodiscard]] const std::string& last_error() const noexcept { return last_error_; }
+    [[nodiscard]] bool settings_failed() const noexcept { return settings_failed_; }
+    [[nodiscard]] metrics::pool_counters* counters() const noexcept { return counters_; }
+
+    // Shared with client_link, which writes the other direction.
+    owed_replies owed;
+    prepared_cache prepared;
+    parameters applied;  // settings the connection has now, above its defaults
+    leftovers left;
+    cancel_reason cancelled = cancel_reason::none;
+    bool unsynced = false;   // extended messages were sent since the last Sync
+    bool skipping = false;   // an error came and no Sync was sent yet: the server skips to it
+    bool copy_in = false;    // the server reads CopyData ...
+    bool copy_ended = false;  // ... and the client has sent CopyDone or CopyFail
+    std::uint64_t queries = 0;  // ReadyForQuery seen for the client
+    // Whose Parse the unnamed statement is: a client's serial number and its count of such Parses.
+    std::uint64_t unnamed_client = 0;
+    std::uint64_t unnamed_count = 0;
+    // The extended batch that is being sent, as sent, as long as it could be run again.
+    struct {
+        std::string bytes;
+        bool recording = false;
+        bool describes_portal = false;
+        bool answered = false;  // the client saw a reply of it
+    } batch;
+
+    void push(owed_reply reply) { owed.push(std::move(reply)); }
+    // Answers faked entries that have come to the head.
+    void settle_head(protocol::outgoing& to_client, bool has_client);
+
+  private:
+    struct frame_context;
+    void on_frame(frame_context& frame);
+    void on_completion(frame_context& frame, owed_kind kind);
+    void on_row_description(frame_context& frame);
+    void on_command_complete(frame_context& frame);
+    void on_ready(frame_context& frame);
+    void on_error(frame_context& frame);
+    void on_parameter_status(frame_context& frame);
+    void on_copy_in(frame_context& frame);
+    void forward(frame_context& frame);
+    void drop_until_sync(client_link* client);
+    void tell_reported(client_link& client, protocol::outgoing& to_client);
+    [[nodiscard]] bool try_again(frame_context& frame);
+    void note_tag(std::string_view tag, client_link* client);
+    [[nodiscard]] bool streamable(char type) const noexcept;
+    [[nodiscard]] bool for_client(const frame_context& frame) noexcept;
+    void desync() noexcept { health_ = link_health::desynced; }
+
+    parameter_table& parameters_;
+    parameters reported_;  // what the server last reported of its own accord
+    parameters defaults_;  // what it reported at login
+    parameters applying_;  // sent, not yet confirmed
+    metrics::pool_counters* counters_ = nullptr;
+    std::string last_error_;  // the ErrorResponse of failed settings or of the end, whole
+    std::uint64_t frame_left_ = 0;
+    std::uint32_t settings_owed_ = 0;
+    bool frame_passes_ = false;
+    bool settings_failed_ = false;
+    bool reset_seen_ = false;
+    bool discard_seen_ = false;
+    char status_ = 'I';
+    link_health health_ = link_health::fine;
+};
+
+}  // namespace sluice::pool
