@@ -1,0 +1,215 @@
+#include "pool/upstream_login.hpp"
+
+#include <libpq-fe.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+
+namespace sluice::pool {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// What a server may report at login (PostgreSQL 15 to 18); libpq has no list to ask for.
+constexpr std::array<const char*, 15> reportable{
+    "server_version",     "server_encoding",
+    "client_encoding",    "application_name",
+    "default_transaction_read_only", "in_hot_standby",
+    "is_superuser",       "session_authorization",
+    "DateStyle",          "IntervalStyle",
+    "TimeZone",           "integer_datetimes",
+    "standard_conforming_strings", "scram_iterations",
+    "search_path"};
+
+// Errors of the network that pass when the server comes up, or wakes.
+constexpr std::array<std::string_view, 12> passing_network{
+    "Connection refused",  "timeout expired",      "Connection timed out",
+    "Connection reset",    "closed the connection", "No route to host",
+    "Network is unreachable", "could not translate host name", "Broken pipe",
+    "No such file or directory", "Temporary failure", "SSL SYSCALL error: EOF"};
+
+// Neon's proxy reports everything as XX000; its messages tell what passes by itself.
+constexpr std::array<std::string_view, 6> passing_neon{
+    "Couldn't connect to compute node", "Failed to acquire permit", "Too many connections attempts",
+    "Too many connections to this endpoint", "temporarily unavailable", "Authentication timed out"};
+
+template <std::size_t N>
+bool mentions(std::string_view text, const std::array<std::string_view, N>& words) {
+    return std::any_of(words.begin(), words.end(),
+                       [&](std::string_view word) { return text.find(word) != text.npos; });
+}
+
+bool is_hopeless(const login_failure& failure, bool from_server) {
+    if (!from_server) return !mentions(failure.message, passing_network);
+    if (failure.sqlstate == "57P03" || failure.sqlstate == "57P01" || failure.sqlstate == "57P02") {
+        return false;
+    }
+    if (failure.sqlstate == "XX000") {
+        return failure.message.find("uota") != std::string::npos &&
+                       failure.message.find("temporarily") == std::string::npos
+                   ? true
+                   : !mentions(failure.message, passing_neon);
+    }
+    return true;
+}
+
+// The five characters of an SQLSTATE between "SEVERITY:  " and ": "; npos if there are none.
+std::size_t find_sqlstate(std::string_view text) {
+    for (std::size_t at = text.find(":  "); at != text.npos; at = text.find(":  ", at + 1)) {
+        const auto code = text.substr(at + 3, 7);
+        if (code.size() == 7 && code.substr(5) == ": " &&
+            std::all_of(code.begin(), code.begin() + 5, [](unsigned char c) {
+                return std::isdigit(c) != 0 || std::isupper(c) != 0;
+            })) {
+            return at + 3;
+        }
+    }
+    return text.npos;
+}
+
+std::string labelled_line(std::string_view text, std::string_view label) {
+    const auto at = text.find(label);
+    if (at == text.npos) return {};
+    const auto from = at + label.size();
+    return std::string(text.substr(from, text.find('\n', from) - from));
+}
+
+struct option_list {
+    std::vector<const char*> names;
+    std::vector<const char*> values;
+
+    void add(const char* name, const char* value) {
+        names.push_back(name);
+        values.push_back(value);
+    }
+};
+
+using handle_ptr = std::unique_ptr<PGconn, pg_conn_deleter>;
+
+handle_ptr start(const login_order& order) {
+    option_list options;
+    options.add("dbname", order.conninfo.c_str());  // the first one may be a connection string
+    for (const auto& [name, value] : order.over) options.add(name.c_str(), value.c_str());
+    options.add("gssencmode", "disable");
+    options.add(nullptr, nullptr);
+    return handle_ptr(PQconnectStartParams(options.names.data(), options.values.data(), 1));
+}
+
+enum class outcome { connected, failed, timed_out, stopped };
+
+outcome drive(PGconn* connection, const login_order& order) {
+    auto wanted = PGRES_POLLING_WRITING;
+    for (;;) {
+        pollfd entry{PQsocket(connection),
+                     static_cast<short>(wanted == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0};
+        const auto left = std::chrono::duration_cast<milliseconds>(
+            order.deadline - std::chrono::steady_clock::now());
+        if (left.count() <= 0) return outcome::timed_out;
+        if (order.stop != nullptr && order.stop->load()) return outcome::stopped;
+        const auto slice = std::min<milliseconds>(left, milliseconds(200));
+        if (poll(&entry, 1, static_cast<int>(slice.count())) <= 0) continue;
+        wanted = PQconnectPoll(connection);
+        if (wanted == PGRES_POLLING_OK) return outcome::connected;
+        if (wanted == PGRES_POLLING_FAILED) return outcome::failed;
+    }
+}
+
+upstream_connection take_over(handle_ptr handle) {
+    // Notices and parameter changes that libpq has read already are parsed here, so that the first
+    // byte we read ourselves begins a message.
+    static_cast<void>(PQisBusy(handle.get()));
+    upstream_connection out;
+    out.descriptor = PQsocket(handle.get());
+    out.ssl = PQsslStruct(handle.get(), "OpenSSL");
+    out.process_id = PQbackendPID(handle.get());
+    for (const auto* name : reportable) {
+        if (const auto* value = PQparameterStatus(handle.get(), name)) {
+            out.reported.emplace_back(name, value);
+        }
+    }
+    out.cancel = std::shared_ptr<PGcancel>(PQgetCancel(handle.get()), pg_cancel_deleter{});
+    out.handle = std::move(handle);
+    return out;
+}
+
+void ignore_notice(void*, const PGresult*) {}
+
+}  // namespace
+
+void pg_conn_deleter::operator()(PGconn* connection) const noexcept { PQfinish(connection); }
+
+void pg_cancel_deleter::operator()(PGcancel* cancel) const noexcept { PQfreeCancel(cancel); }
+
+std::optional<upstream_address> parse_address(const std::string& conninfo) {
+    char* message = nullptr;
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
+        PQconninfoParse(conninfo.c_str(), &message), &PQconninfoFree);
+    if (message != nullptr) PQfreemem(message);
+    if (options == nullptr) return std::nullopt;
+    upstream_address out;
+    for (const auto* option = options.get(); option->keyword != nullptr; ++option) {
+        if (option->val == nullptr) continue;
+        const std::string_view name = option->keyword;
+        if (name == "user") out.user = option->val;
+        if (name == "password") out.password = option->val;
+        if (name == "dbname") out.database = option->val;
+        if (name == "host") out.host = option->val;
+        if (name == "port") out.port = option->val;
+    }
+    return out;
+}
+
+login_failure read_failure(std::string_view text) {
+    login_failure out;
+    const auto code = find_sqlstate(text);
+    if (code == text.npos) {
+        out.sqlstate = "08006";
+        out.message = std::string(text.substr(0, text.find('\n')));
+        out.hopeless = is_hopeless({out.sqlstate, std::string(text), {}, {}, false}, false);
+        if (out.hopeless) out.sqlstate = "08001";
+        return out;
+    }
+    out.sqlstate = text.substr(code, 5);
+    const auto from = code + 7;
+    auto end = text.npos;  // the message may have several lines
+    for (const auto* label : {"\nDETAIL:  ", "\nHINT:  ", "\nLOCATION:  ", "\nCONTEXT:  "}) {
+        end = std::min(end, text.find(label, from));
+    }
+    out.message = std::string(text.substr(from, end == text.npos ? end : end - from));
+    while (!out.message.empty() && out.message.back() == '\n') out.message.pop_back();
+    out.detail = labelled_line(text, "\nDETAIL:  ");
+    out.hint = labelled_line(text, "\nHINT:  ");
+    out.hopeless = is_hopeless(out, true);
+    return out;
+}
+
+login_result log_in(const login_order& order) {
+    auto handle = start(order);
+    if (handle == nullptr) return {std::nullopt, {"53200", "out of memory", {}, {}, false}};
+    PQsetErrorVerbosity(handle.get(), PQERRORS_VERBOSE);  // the only way to the SQLSTATE
+    PQsetNoticeReceiver(handle.get(), &ignore_notice, nullptr);
+    if (PQstatus(handle.get()) == CONNECTION_BAD) {
+        return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
+    }
+    switch (drive(handle.get(), order)) {
+        case outcome::connected: return {take_over(std::move(handle)), {}};
+        case outcome::failed: return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
+        case outcome::timed_out:
+            return {std::nullopt,
+                    {"08001", "connecting to the server took longer than server_connect_timeout",
+                     {}, {}, false}};
+        case outcome::stopped: break;
+    }
+    return {std::nullopt, {"57P01", "sluice is shutting down", {}, {}, true}};
+}
+
+bool send_cancel(PGcancel& cancel) {
+    std::array<char, 256> message{};
+    return PQcancel(&cancel, message.data(), static_cast<int>(message.size())) == 1;
+}
+
+}  // namespace sluice::pool

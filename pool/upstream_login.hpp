@@ -1,0 +1,82 @@
+// Logging in to a Postgres server with libpq, so that every connection string, TLS mode, service
+// and password file that libpq knows works here; the only file that knows libpq.
+// log_in() blocks (DNS, key derivation, the network): call it on a helper thread, never on a worker.
+// Afterwards the descriptor, or the SSL*, is read and written by us and libpq only keeps it open:
+// the handle must live as long as the connection and closes it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+struct pg_conn;
+struct pg_cancel;
+
+namespace sluice::pool {
+
+// What a libpq connection string says, with libpq's environment and defaults applied where it is
+// silent, except that `user` is empty when the string names none.
+struct upstream_address {
+    std::string user;
+    std::string password;
+    std::string database;
+    std::string host;
+    std::string port;
+};
+
+// nullopt: not a connection string that libpq takes. (Its message may quote a password: not given.)
+[[nodiscard]] std::optional<upstream_address> parse_address(const std::string& conninfo);
+
+struct login_order {
+    std::string conninfo;
+    // Set over what the connection string says: dbname, user, password, replication, options.
+    std::vector<std::pair<std::string, std::string>> over;
+    std::chrono::steady_clock::time_point deadline;
+    const std::atomic<bool>* stop = nullptr;
+};
+
+struct pg_conn_deleter {
+    void operator()(pg_conn* connection) const noexcept;
+};
+struct pg_cancel_deleter {
+    void operator()(pg_cancel* cancel) const noexcept;
+};
+
+// A logged-in connection. Destroying it sends Terminate and closes it.
+struct upstream_connection {
+    std::unique_ptr<pg_conn, pg_conn_deleter> handle;
+    std::shared_ptr<pg_cancel> cancel;  // for send_cancel, also after the connection has ended
+    int descriptor = -1;
+    void* ssl = nullptr;  // SSL* of the connection, or null; owned by the handle
+    int process_id = 0;
+    std::vector<std::pair<std::string, std::string>> reported;  // ParameterStatus of the login
+};
+
+struct login_failure {
+    std::string sqlstate;  // the server's, or 08006/08001 for what never reached one
+    std::string message;
+    std::string detail;
+    std::string hint;
+    bool hopeless = false;  // trying again will not help: wrong password, no such database, ...
+};
+
+struct login_result {
+    std::optional<upstream_connection> connection;
+    login_failure failure;
+};
+
+[[nodiscard]] login_result log_in(const login_order& order);
+
+// Reads libpq's verbose error text. Exposed for its tests.
+[[nodiscard]] login_failure read_failure(std::string_view text);
+
+// Asks the server to cancel what the connection is running and waits until the server has taken
+// note. Blocks. In the clear, as libpq 15 does it. False: could not be delivered.
+bool send_cancel(pg_cancel& cancel);
+
+}  // namespace sluice::pool
