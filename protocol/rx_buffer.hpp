@@ -30,14 +30,12 @@ class rx_buffer {
         }
         if (capacity_ < wanted) {
             move_to(wanted);
-        } else if (begin_ > 0 && end_ == capacity_) {
+        } else if (begin_ > 0 && capacity_ - end_ < capacity_ / 2 && size() < capacity_ / 2) {
             std::memmove(data_.get(), data_.get() + begin_, size());
             end_ -= begin_;
             begin_ = 0;
         }
-        if (end_ == capacity_) {
-            move_to(capacity_ * 2);
-        }
+        if (end_ == capacity_) move_to(std::max<std::size_t>(capacity_ * 2, 64));
         return {data_.get() + end_, capacity_ - end_};
     }
     void commit(std::size_t n) noexcept { end_ += n; }

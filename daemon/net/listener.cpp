@@ -1,0 +1,178 @@
+#include "daemon/net/listener.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+
+namespace sluice::net {
+
+namespace {
+
+[[noreturn]] void fail(const std::string& what) {
+    throw std::runtime_error("cannot listen on " + what + ": " + std::strerror(errno));
+}
+
+int listening_socket(int family, const sockaddr* address, socklen_t length, std::uint32_t backlog,
+                     const std::string& name) {
+    const int out = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (out < 0) fail(name);
+    const int on = 1;
+    if (family != AF_UNIX) setsockopt(out, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (family == AF_INET6) setsockopt(out, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(out, address, length) != 0 || listen(out, static_cast<int>(backlog)) != 0) {
+        const int why = errno;
+        close(out);
+        errno = why;
+        fail(name);
+    }
+    return out;
+}
+
+// A socket file that nobody listens on any more is in the way; one that somebody does is an error.
+void remove_stale(const sockaddr_un& address, const std::string& path) {
+    const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) return;
+    const bool answered =
+        connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    const bool refused = !answered && errno == ECONNREFUSED;
+    close(probe);
+    if (refused) unlink(path.c_str());
+}
+
+bound_socket bind_unix(const config::listen_address& address, std::uint32_t backlog) {
+    const auto path = address.path + "/.s.PGSQL." + std::to_string(address.port);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    if (path.size() >= sizeof name.sun_path) {
+        errno = ENAMETOOLONG;
+        fail("unix:" + path);
+    }
+    std::memcpy(name.sun_path, path.c_str(), path.size());
+    remove_stale(name, path);
+    const int out = listening_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&name), sizeof name,
+                                     backlog, "unix:" + path);
+    chmod(path.c_str(), 0777);  // who may connect is the directory's say, as with PostgreSQL
+    return {out, true, path};
+}
+
+std::string text_of(const sockaddr_storage& address) {
+    char host[INET6_ADDRSTRLEN] = "";
+    if (address.ss_family == AF_INET) {
+        const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+        inet_ntop(AF_INET, &v4.sin_addr, host, sizeof host);
+        return std::string(host) + ":" + std::to_string(ntohs(v4.sin_port));
+    }
+    if (address.ss_family == AF_INET6) {
+        const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+        inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
+        return "[" + std::string(host) + "]:" + std::to_string(ntohs(v6.sin6_port));
+    }
+    return "unix";
+}
+
+bool is_loopback(const sockaddr_storage& address) {
+    if (address.ss_family == AF_INET) {
+        const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+        return (ntohl(v4.sin_addr.s_addr) >> 24) == 127;
+    }
+    if (address.ss_family == AF_INET6) {
+        const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+        return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) != 0;
+    }
+    return true;
+}
+
+}  // namespace
+
+std::vector<bound_socket> bind_all(const config::listen_address& address, std::uint32_t backlog) {
+    if (address.type == config::listen_address::kind::unix_socket) {
+        return {bind_unix(address, backlog)};
+    }
+    const auto name = address.host + ":" + std::to_string(address.port);
+    addrinfo hints{};
+    hints.ai_flags = AI_PASSIVE;
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    const bool any = address.host.empty() || address.host == "*";
+    const int failed = getaddrinfo(any ? nullptr : address.host.c_str(),
+                                   std::to_string(address.port).c_str(), &hints, &found);
+    if (failed != 0) {
+        throw std::runtime_error("cannot listen on " + name + ": " + gai_strerror(failed));
+    }
+    const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
+    std::vector<bound_socket> out;
+    for (const auto* at = found; at != nullptr; at = at->ai_next) {
+        out.push_back({listening_socket(at->ai_family, at->ai_addr, at->ai_addrlen, backlog, name),
+                       false,
+                       {}});
+    }
+    return out;
+}
+
+listener::listener(asio::io_context& io, bound_socket bound, handler on_accept)
+    : io_(io),
+      bound_(std::move(bound)),
+      on_accept_(std::move(on_accept)),
+      descriptor_(io, bound_.descriptor),
+      pause_(io) {}
+
+listener::~listener() { stop(); }
+
+void listener::stop() {
+    if (!descriptor_.is_open()) return;
+    boost::system::error_code ec;
+    pause_.cancel();
+    descriptor_.close(ec);
+    if (bound_.is_unix) unlink(bound_.path.c_str());
+}
+
+std::uint16_t listener::port() const {
+    sockaddr_storage name{};
+    socklen_t length = sizeof name;
+    getsockname(bound_.descriptor, reinterpret_cast<sockaddr*>(&name), &length);
+    if (name.ss_family == AF_INET6) return ntohs(reinterpret_cast<sockaddr_in6&>(name).sin6_port);
+    if (name.ss_family == AF_INET) return ntohs(reinterpret_cast<sockaddr_in&>(name).sin_port);
+    return 0;
+}
+
+void listener::accept_next() {
+    descriptor_.async_wait(asio::posix::stream_descriptor::wait_read,
+                           [this](const boost::system::error_code& ec) {
+                               if (ec || !descriptor_.is_open()) return;
+                               take_all();
+                           });
+}
+
+void listener::take_all() {
+    for (int budget = 64; budget > 0; --budget) {
+        sockaddr_storage peer{};
+        socklen_t length = sizeof peer;
+        const int got = accept4(bound_.descriptor, reinterpret_cast<sockaddr*>(&peer), &length,
+                                SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (got >= 0) {
+            on_accept_({got, bound_.is_unix, is_loopback(peer), text_of(peer)});
+            continue;
+        }
+        if (errno == EINTR || errno == ECONNABORTED) continue;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+        // Out of descriptors or memory: it gets better when somebody leaves, not at once.
+        pause_.expires_after(std::chrono::milliseconds(100));
+        pause_.async_wait([this](const boost::system::error_code& ec) {
+            if (!ec && descriptor_.is_open()) accept_next();
+        });
+        return;
+    }
+    accept_next();
+}
+
+}  // namespace sluice::net
