@@ -77,7 +77,8 @@ void pool_book::unlink_idle(slot& which) {
     --which.pool->idle_count_;
 }
 
-slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now) {
+slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now,
+                         std::shared_ptr<void>& remote) {
     const guard lock(*this);
     client.since = now;
     if (pool.waiters_.empty() && pool.idle_count_ > 0) {
@@ -91,6 +92,7 @@ slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now) {
         found.state = slot_state::leased;
         found.since = now;
         found.holder = client.serial;
+        if (found.worker != client.worker) remote = found.keep;
         return &found;
     }
     client.queued = true;
@@ -142,8 +144,10 @@ waiter* pool_book::release(slot& free, unsigned worker, clock_time now) {
     return hand_over(*free.pool, free, worker, now);
 }
 
-waiter* pool_book::opened(bounded_pool& pool, slot& added, unsigned worker, clock_time now) {
+waiter* pool_book::opened(bounded_pool& pool, slot& added, std::shared_ptr<void> keep,
+                          unsigned worker, clock_time now) {
     const guard lock(*this);
+    added.keep = std::move(keep);
     --pool.opening_;
     pool.failures_ = 0;
     pool.retry_at_ = {};
@@ -152,26 +156,29 @@ waiter* pool_book::opened(bounded_pool& pool, slot& added, unsigned worker, cloc
     return hand_over(pool, added, worker, now);
 }
 
-void pool_book::forget(slot& which) {
+std::shared_ptr<void> pool_book::forget(slot& which) {
     auto& pool = *which.pool;
     pool.all_.erase(pool.all_.iterator_to(which));
     which.state = slot_state::gone;
     if (pool.database_ != nullptr) --pool.database_->used;
     if (pool.user_ != nullptr) --pool.user_->used;
+    return std::move(which.keep);
 }
 
 void pool_book::remove(slot& ended) {
+    std::shared_ptr<void> last;  // let go of after the lock
     const guard lock(*this);
     if (ended.state == slot_state::gone) return;
     if (ended.state == slot_state::idle) unlink_idle(ended);
-    forget(ended);
+    last = forget(ended);
 }
 
 bool pool_book::retire(slot& idle) {
+    std::shared_ptr<void> last;
     const guard lock(*this);
     if (idle.state != slot_state::idle) return false;
     unlink_idle(idle);
-    forget(idle);
+    last = forget(idle);
     return true;
 }
 
@@ -195,7 +202,7 @@ slot* pool_book::evictable(const bounded_pool& wanting, const shared_bound& boun
 }
 
 std::uint32_t pool_book::start_logins(bounded_pool& pool, clock_time now,
-                                      std::vector<slot*>& evict) {
+                                      std::vector<std::shared_ptr<void>>& evict) {
     const guard lock(*this);
     if (now < pool.retry_at_) return 0;
     auto figures = figures_locked(pool);
@@ -207,8 +214,7 @@ std::uint32_t pool_book::start_logins(bounded_pool& pool, clock_time now,
             if (bound == nullptr || !bound->full()) continue;
             if (auto* victim = evictable(pool, *bound)) {
                 unlink_idle(*victim);
-                forget(*victim);
-                evict.push_back(victim);
+                evict.push_back(forget(*victim));
             }
         }
         if ((pool.database_ != nullptr && pool.database_->full()) ||
@@ -255,6 +261,15 @@ std::vector<bounded_pool*> pool_book::hungry() const {
     std::vector<bounded_pool*> out;
     for (const auto& pool : pools_) {
         if (!pool->waiters_.empty()) out.push_back(pool.get());
+    }
+    return out;
+}
+
+std::vector<std::shared_ptr<void>> pool_book::connections() const {
+    const guard lock(*this);
+    std::vector<std::shared_ptr<void>> out;
+    for (const auto& pool : pools_) {
+        for (const auto& one : pool->all_) out.push_back(one.keep);
     }
     return out;
 }

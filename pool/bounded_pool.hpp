@@ -37,6 +37,7 @@ struct slot : list_hook, all_hook {
     slot_state state = slot_state::leased;
     clock_time since{};   // idle since, or leased since
     std::uint64_t holder = 0;  // the client's serial number while leased
+    std::shared_ptr<void> keep;  // the connection; set by opened(), given up by remove()
 };
 
 // A client that wants a server connection.
@@ -117,14 +118,18 @@ class pool_book {
     void set_limit(shared_bound& bound, std::uint32_t limit);
 
     // An idle connection, now leased to the waiter, or null: the waiter stands in the queue.
-    [[nodiscard]] slot* acquire(bounded_pool& pool, waiter& client, clock_time now);
+    // `remote` receives a hold on the connection if it lives on another worker than the waiter:
+    // its own worker may close it at any time.
+    [[nodiscard]] slot* acquire(bounded_pool& pool, waiter& client, clock_time now,
+                                std::shared_ptr<void>& remote);
     // Takes a waiter out of the queue; false: it is not in it (granted, or never queued).
     bool leave(bounded_pool& pool, waiter& client);
 
     // A connection becomes free on `worker`. The waiter it is leased to next, or null: it is idle.
     [[nodiscard]] waiter* release(slot& free, unsigned worker, clock_time now);
     // The same for a connection that has just logged in.
-    [[nodiscard]] waiter* opened(bounded_pool& pool, slot& added, unsigned worker, clock_time now);
+    [[nodiscard]] waiter* opened(bounded_pool& pool, slot& added, std::shared_ptr<void> keep,
+                                 unsigned worker, clock_time now);
     // A connection has ended, or is about to be closed; it is not leased to anybody any more.
     void remove(slot& ended);
     // Takes an idle connection for closing; false: it has just been leased.
@@ -136,7 +141,7 @@ class pool_book {
     // `evict` receives idle connections of other pools that stand in the way of a shared bound:
     // they are retired, for the caller to close.
     [[nodiscard]] std::uint32_t start_logins(bounded_pool& pool, clock_time now,
-                                             std::vector<slot*>& evict);
+                                             std::vector<std::shared_ptr<void>>& evict);
     // Hopeless: waiting will not help, and nobody is served either: all waiters are handed back.
     // Otherwise the next attempt is put off; `jitter` in [0, 1) spreads it.
     [[nodiscard]] std::vector<waiter*> login_failed(bounded_pool& pool, bool hopeless,
@@ -150,6 +155,8 @@ class pool_book {
     [[nodiscard]] pool_figures figures(const bounded_pool& pool) const;
     [[nodiscard]] std::optional<pool_holder> longest_holder(const bounded_pool& pool,
                                                             clock_time now) const;
+    // Every connection there is, for shutdown.
+    [[nodiscard]] std::vector<std::shared_ptr<void>> connections() const;
     // Calls that found the lock taken: the measure of whether one lock is enough.
     [[nodiscard]] std::uint64_t contended() const noexcept { return contended_.load(); }
 
@@ -161,7 +168,7 @@ class pool_book {
                                     clock_time now);
     [[nodiscard]] slot* evictable(const bounded_pool& wanting, const shared_bound& bound);
     void unlink_idle(slot& which);
-    void forget(slot& which);
+    [[nodiscard]] std::shared_ptr<void> forget(slot& which);
 
     mutable std::mutex mutex_;
     mutable std::atomic<std::uint64_t> contended_{0};

@@ -316,7 +316,8 @@ void server_link::on_error(frame_context& frame) {
     if (fields.fatal() || owed.empty()) {
         health_ = link_health::dying;
         last_error_.assign(as_text(frame.part));
-        forward(frame);
+        // While its settings are under way nothing of the client was sent: it gets another one.
+        if (owed.empty() || !owed.head().settings) forward(frame);
         return;
     }
     auto& head = owed.head();

@@ -92,6 +92,7 @@ using handle_ptr = std::unique_ptr<PGconn, pg_conn_deleter>;
 
 handle_ptr start(const login_order& order) {
     option_list options;
+    for (const auto& [name, value] : order.under) options.add(name.c_str(), value.c_str());
     options.add("dbname", order.conninfo.c_str());  // the first one may be a connection string
     for (const auto& [name, value] : order.over) options.add(name.c_str(), value.c_str());
     options.add("gssencmode", "disable");

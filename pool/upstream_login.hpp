@@ -34,6 +34,8 @@ struct upstream_address {
 
 struct login_order {
     std::string conninfo;
+    // Where the connection string is silent: keepalives, tcp_user_timeout.
+    std::vector<std::pair<std::string, std::string>> under;
     // Set over what the connection string says: dbname, user, password, replication, options.
     std::vector<std::pair<std::string, std::string>> over;
     std::chrono::steady_clock::time_point deadline;

@@ -32,9 +32,10 @@ struct stream::write_handler {
 
 stream::~stream() = default;
 
-void stream::open(asio::io_context& io, int descriptor, bool is_unix, stream_owner& owner,
-                  std::shared_ptr<void> keep) {
+void stream::open(asio::io_context& io, int descriptor, bool is_unix, ownership whose,
+                  stream_owner& owner, std::shared_ptr<void> keep) {
     owner_ = &owner;
+    whose_ = whose;
     keep_ = std::move(keep);
     socket_ = std::make_unique<socket_type>(io.get_executor());
     const asio::generic::stream_protocol protocol(is_unix ? AF_UNIX : AF_INET, 0);
@@ -286,7 +287,11 @@ void stream::close() {
     if (socket_ == nullptr) return;
     boost::system::error_code ec;
     ending_ = std::move(socket_);
-    ending_->close(ec);
+    if (whose_ == ownership::borrowed) {
+        ending_->release(ec);
+    } else {
+        ending_->close(ec);
+    }
     detached_ = nullptr;
     if (busy() || in_callback_) return;
     // The owner may be the caller: it must not be destroyed under its own feet.
@@ -310,10 +315,10 @@ void stream::after_operation() {
     }
 }
 
-bool stream::quiet() const noexcept {
-    char byte = 0;
-    const auto n = recv(descriptor(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+stream::unread stream::peek(char& first) const noexcept {
+    const auto n = recv(descriptor(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n > 0) return unread::bytes;
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? unread::nothing : unread::end;
 }
 
 int stream::descriptor() const noexcept { return socket_->native_handle(); }

@@ -41,9 +41,10 @@ class stream {
     stream(const stream&) = delete;
     stream& operator=(const stream&) = delete;
 
-    // Takes a descriptor over and starts reading.
-    void open(asio::io_context& io, int descriptor, bool is_unix, stream_owner& owner,
-              std::shared_ptr<void> keep);
+    // Takes a descriptor over and starts reading. A borrowed one is let go of by close(), not closed.
+    enum class ownership { ours, borrowed };
+    void open(asio::io_context& io, int descriptor, bool is_unix, ownership whose,
+              stream_owner& owner, std::shared_ptr<void> keep);
     // Server side of TLS on what comes from now on; `early` was already received.
     void start_tls(SSL_CTX* context, protocol::byte_span early);
     // TLS that is established already; to be called before open().
@@ -72,9 +73,11 @@ class stream {
     // closes too (so that it gets to read our last words), or close() is called.
     void finish();
     void close();
+    [[nodiscard]] bool is_finishing() const noexcept { return socket_ != nullptr && finishing_; }
     [[nodiscard]] bool is_open() const noexcept { return socket_ != nullptr; }
-    // Unread data or an end that the loop has not told of yet (one system call).
-    [[nodiscard]] bool quiet() const noexcept;
+    // What the loop has not told of yet (one system call); `first` is set for unread bytes.
+    enum class unread { nothing, bytes, end };
+    [[nodiscard]] unread peek(char& first) const noexcept;
     [[nodiscard]] int descriptor() const noexcept;
     [[nodiscard]] tls_filter* tls() const noexcept { return tls_.get(); }
     [[nodiscard]] std::uint64_t bytes_in() const noexcept { return bytes_in_; }
@@ -119,6 +122,7 @@ class stream {
     bool paused_ = false;
     bool finishing_ = false;
     bool in_callback_ = false;
+    ownership whose_ = ownership::ours;
 };
 
 }  // namespace sluice::net

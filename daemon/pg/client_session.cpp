@@ -1,0 +1,476 @@
+#include "daemon/pg/client_session.hpp"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/rand.h>
+#include <sys/socket.h>
+
+#include "daemon/pg/server_connection.hpp"
+#include "protocol/pg_build.hpp"
+
+namespace sluice::daemon {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::size_t first_read = 512;     // most queries fit; an idle client has no more
+constexpr std::size_t most_read = 65536;
+constexpr auto last_words = std::chrono::seconds(2);
+
+void set_tcp_options(int descriptor, const config::postgres_settings& from) {
+    const auto set = [&](int level, int name, int value) {
+        setsockopt(descriptor, level, name, &value, sizeof value);
+    };
+    set(IPPROTO_TCP, TCP_NODELAY, 1);
+    set(SOL_SOCKET, SO_KEEPALIVE, from.tcp_keepalive ? 1 : 0);
+    if (from.tcp_keepalive) {
+        set(IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(from.tcp_keepidle.count() / 1000));
+        set(IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(from.tcp_keepintvl.count() / 1000));
+        set(IPPROTO_TCP, TCP_KEEPCNT, static_cast<int>(from.tcp_keepcnt));
+    }
+    if (from.tcp_user_timeout.count() > 0) {
+        set(IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(from.tcp_user_timeout.count()));
+    }
+}
+
+}  // namespace
+
+void client_session::start(pg_service& service, net::worker& home, net::accepted_socket socket) {
+    auto self = std::make_shared<client_session>(service, home);
+    const auto from = service.current_directory();
+    if (!socket.is_unix) set_tcp_options(socket.descriptor, from->postgres());
+    service.counters(home).clients_accepted.add();
+    service.sessions_of[home.number()].push_back(*self);
+    service.logging_in.fetch_add(1, std::memory_order_relaxed);
+    const int descriptor = socket.descriptor;
+    const bool is_unix = socket.is_unix;
+    self->login_ = std::make_unique<client_login>(*self, service, std::move(socket));
+    self->set_deadline();
+    self->stream.open(home.io(), descriptor, is_unix, net::stream::ownership::ours, *self, self);
+}
+
+client_session::client_session(pg_service& service, net::worker& home)
+    : stream(first_read, most_read),
+      service_(service),
+      home_(home),
+      link_(service.parameters, service.statements, service.next_serial()),
+      since_(steady_clock::now()) {
+    waiter.worker = home.number();
+}
+
+client_session::~client_session() { net::deadline_list::cancel(deadline_); }
+
+void client_session::on_bytes() {
+    switch (phase_) {
+        case phase::login: return login_->on_bytes();
+        case phase::welcome:
+            if (stream.rx.size() > high_water_mark) stream.pause();
+            return;
+        case phase::ready: return pump();
+        case phase::dedicated: {
+            protocol::outgoing out;
+            out.pass(stream.rx.readable());
+            dedicated_->stream.send(out);
+            stream.rx.consume(stream.rx.size());
+            if (dedicated_->stream.backlog() > high_water_mark) stream.pause();
+            return;
+        }
+        case phase::closing:
+        case phase::closed: return;
+    }
+}
+
+// Takes what the client has sent as far as it goes.
+void client_session::pump() {
+    while (phase_ == phase::ready && !goodbye_) {
+        if (settings_wait_ || waiting_) break;
+        if (stream.rx.empty()) {
+            if (server_ == nullptr) stream.trim(first_read);
+            return set_deadline();
+        }
+        if (server_ != nullptr && server_->link.idle()) begin_batch();
+        if (settings_wait_ || phase_ != phase::ready) break;
+        protocol::outgoing to_server;
+        protocol::outgoing to_client;
+        const auto taken =
+            link_.receive(stream.rx.readable(), server_ != nullptr ? &server_->link : nullptr,
+                          to_server, to_client);
+        if (server_ != nullptr && !to_server.empty()) {
+            server_->sent_to = true;
+            server_->stream.send(to_server);
+        }
+        stream.send(to_client);
+        stream.rx.consume(taken);
+        switch (link_.want()) {
+            case pool::client_want::bytes:
+                stream.expect(link_.needed());
+                if (server_ != nullptr && server_->stream.is_open() &&
+                    server_->stream.backlog() > high_water_mark) {
+                    stream.pause();
+                }
+                // A batch may have been answered without the server.
+                if (server_ != nullptr) after_server_bytes();
+                return set_deadline();
+            case pool::client_want::server: ask_for_server(); break;
+            case pool::client_want::patience:
+                if (stream.rx.size() > high_water_mark) stream.pause();
+                return set_deadline();
+            case pool::client_want::goodbye:
+                goodbye_ = true;
+                if (server_ == nullptr || server_->link.owed.empty()) return close("goodbye");
+                return set_deadline();
+            case pool::client_want::rejection:
+                service_.counters(home_).protocol_errors.add();
+                return fail({.severity = "FATAL",
+                             .sqlstate = link_.rejection().sqlstate,
+                             .message = link_.rejection().message},
+                            "broken message");
+        }
+    }
+    if (phase_ == phase::ready && stream.rx.size() > high_water_mark) stream.pause();
+}
+
+// Between transactions: the connection gets the client's settings before its first message.
+void client_session::begin_batch() {
+    protocol::outgoing to_server;
+    protocol::outgoing to_client;
+    batch_at_ = steady_clock::now();
+    if (!server_->link.apply_settings(link_, to_server, to_client)) settings_wait_ = true;
+    server_->stream.send(to_server);
+    stream.send(to_client);
+}
+
+void client_session::ask_for_server() {
+    waiting_ = true;
+    notified_ = false;
+    cancel_wanted_ = false;
+    since_ = steady_clock::now();
+    if (service_.stopping) return;
+    service_.acquire(*this);
+    if (waiting_) set_deadline();
+}
+
+void client_session::granted(server_connection& connection) {
+    server_ = &connection;
+    const auto now = steady_clock::now();
+    if (phase_ != phase::ready && phase_ != phase::welcome) {  // it left meanwhile
+        server_ = nullptr;
+        return connection.release();
+    }
+    if (!connection.is_sound(now)) {
+        server_ = nullptr;
+        connection.close("found dead before it was handed out");
+        return grant_lost();
+    }
+    waiting_ = false;
+    leased_at_ = now;
+    queries_seen_ = connection.link.queries;
+    pool_->counters[home_.number()]->wait_seconds.record(now - since_);
+    if (cancel_wanted_) {
+        cancel_wanted_ = false;
+        give_back_server();
+        return cancel_requested();
+    }
+    if (phase_ == phase::welcome) {
+        begin_batch();
+        if (server_ == nullptr) return;
+        if (server_->link.awaiting_settings()) {
+            settings_wait_ = true;
+        } else {
+            settings_done();
+        }
+        return;
+    }
+    if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
+    pump();
+}
+
+// The connection that was to come has died on its way.
+void client_session::grant_lost() {
+    if (phase_ != phase::ready && phase_ != phase::welcome) return;
+    if (cancel_wanted_) {
+        waiting_ = cancel_wanted_ = false;
+        return cancel_requested();
+    }
+    const auto since = since_;
+    ask_for_server();
+    since_ = since;
+}
+
+void client_session::settings_done() {
+    settings_wait_ = false;
+    if (server_->link.settings_failed()) {
+        const auto fields = protocol::read_error_fields(
+            protocol::as_bytes(server_->link.last_error()).subspan(protocol::frame_header::size));
+        const std::string state(fields.sqlstate);
+        const std::string text(fields.message);
+        return fail({.severity = "FATAL",
+                     .sqlstate = state,
+                     .message = text,
+                     .detail = "The server refused a setting that this session started with."},
+                    "settings refused");
+    }
+    if (phase_ == phase::welcome) {
+        const auto reported = server_->link.reported();
+        const auto key = service_.parameters.without(link_.wanted, "application_name");
+        const auto* preset = server_->link.defaults()->find("application_name");
+        auto neutral = service_.parameters.with(reported, "application_name",
+                                                preset == nullptr ? std::string() : *preset);
+        pool_->welcomes.add(key, neutral);
+        give_back_server();
+        return finish_welcome(neutral);
+    }
+    pump();
+}
+
+void client_session::server_bytes() {
+    protocol::outgoing to_client;
+    protocol::outgoing to_server;
+    auto& from = *server_;
+    from.stream.rx.consume(
+        from.link.receive(from.stream.rx.readable(), &link_, to_client, to_server));
+    if (phase_ == phase::welcome) to_client.clear();
+    stream.send(to_client);
+    from.stream.send(to_server);
+    if (from.link.health() != pool::link_health::fine && server_failed()) return;
+    if (settings_wait_ || phase_ == phase::welcome) {
+        if (!from.link.awaiting_settings()) settings_done();
+        return;
+    }
+    if (from.link.settings_failed() && !from.link.awaiting_settings()) return settings_done();
+    if (stream.backlog() > high_water_mark) from.stream.pause();
+    after_server_bytes();
+}
+
+// True: the session no longer has the server connection.
+bool client_session::server_failed() {
+    auto& from = *server_;
+    const bool told = from.link.health() == pool::link_health::dying;
+    if (!told) service_.counters(home_).server_protocol_errors.add();
+    const bool unsent = !from.sent_to;
+    const auto hold = from.shared_from_this();
+    server_ = nullptr;
+    settings_wait_ = false;
+    from.close(told ? "the server ended it" : "it sent what the protocol does not allow");
+    if (unsent && (phase_ == phase::ready || phase_ == phase::welcome)) {
+        grant_lost();  // nothing of the client's was sent: it does not notice
+        return true;
+    }
+    if (told) {
+        stream.finish();
+        close("the server ended its connection");
+        return true;
+    }
+    fail({.severity = "FATAL",
+          .sqlstate = "08006",
+          .message = "the server sent what the protocol does not allow",
+          .hint = "The connection was closed; whether the statement was carried out is not known."},
+         "server protocol error");
+    return true;
+}
+
+void client_session::after_server_bytes() {
+    auto& link = server_->link;
+    if (link.queries != queries_seen_) {
+        const auto now = steady_clock::now();
+        auto& counters = *pool_->counters[home_.number()];
+        counters.query_seconds.record(now - batch_at_);
+        queries_seen_ = link.queries;
+        batch_at_ = quiet_at_ = now;
+        if (mode_ == config::pool_mode::statement && link.status() != 'I') {
+            return fail({.severity = "FATAL",
+                         .sqlstate = "0A000",
+                         .message = "transaction blocks not allowed in statement pooling mode"},
+                        "transaction in statement mode");
+        }
+    }
+    if (goodbye_ && link.owed.empty()) return close("goodbye");
+    if (link.idle() && !link_.in_message() && !server_->cancelling()) {
+        timed_out_ = false;
+        link.cancelled = pool::cancel_reason::none;
+        if (draining_) {
+            return fail({.severity = "FATAL",
+                         .sqlstate = "57P01",
+                         .message = "server shutting down"},
+                        "shutdown");
+        }
+        if (mode_ != config::pool_mode::session) {
+            release_server();
+            if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
+            if (!stream.rx.empty()) return pump();
+            stream.trim(first_read);
+            return set_deadline();
+        }
+        if (!stream.rx.empty() && link_.want() == pool::client_want::patience) return pump();
+        return set_deadline();
+    }
+    if (link_.want() == pool::client_want::patience && !stream.rx.empty() &&
+        link.owed.size() < 8192) {
+        if (stream.paused()) stream.resume();
+        pump();
+        return;
+    }
+    set_deadline();
+}
+
+void client_session::count_transaction(net::clock_time now) {
+    auto& counters = *pool_->counters[home_.number()];
+    counters.transactions.add();
+    counters.transaction_seconds.record(now - leased_at_);
+    counters.client_bytes_received.add(stream.bytes_in() - counted_in_);
+    counters.client_bytes_sent.add(stream.bytes_out() - counted_out_);
+    counted_in_ = stream.bytes_in();
+    counted_out_ = stream.bytes_out();
+}
+
+void client_session::release_server() {
+    const auto now = steady_clock::now();
+    count_transaction(now);
+    since_ = now;
+    give_back_server();
+}
+
+void client_session::give_back_server() {
+    auto* connection = server_;
+    server_ = nullptr;
+    connection->release();
+}
+
+// The client is leaving; its server connection is cleaned and kept.
+void client_session::leave_server(bool cut_short) {
+    if (server_ == nullptr) return;
+    auto* connection = server_;
+    server_ = nullptr;
+    count_transaction(steady_clock::now());
+    if (mode_ == config::pool_mode::session && connection->link.idle()) {
+        const auto from = service_.current_directory();
+        protocol::outgoing to_server;
+        connection->link.reset_session(from->postgres().server_reset_query, to_server);
+        connection->stream.send(to_server);
+        return connection->release();
+    }
+    if (connection->link.idle() && !connection->cancelling()) return connection->release();
+    connection->abandon(cut_short);
+}
+
+void client_session::server_lost() {
+    const bool unsent = server_ != nullptr && !server_->sent_to;
+    server_ = nullptr;
+    settings_wait_ = false;
+    if (phase_ != phase::ready && phase_ != phase::welcome) return;
+    if (unsent) {
+        home_.post([self = shared_from_this()] { self->grant_lost(); });
+        waiting_ = true;  // until then
+        return;
+    }
+    fail({.severity = "FATAL",
+          .sqlstate = "08006",
+          .message = "server closed the connection unexpectedly",
+          .hint = "Whether the statement was carried out is not known."},
+         "server lost");
+}
+
+void client_session::server_drained() {
+    if (stream.paused()) stream.resume();
+}
+
+void client_session::on_drained() {
+    if (server_ != nullptr && server_->stream.paused()) server_->stream.resume();
+    if (dedicated_ != nullptr && dedicated_->stream.paused()) dedicated_->stream.resume();
+}
+
+void client_session::on_end(const boost::system::error_code&) { close("the client is gone"); }
+
+void client_session::password_checked(bool matches) {
+    if (phase_ != phase::login) return;
+    login_->password_checked(matches);
+    if (phase_ == phase::ready && !stream.rx.empty()) pump();
+}
+
+void client_session::fail(const protocol::error_report& error, const char* why) {
+    if (phase_ == phase::closing || phase_ == phase::closed) return;
+    if (pool_ != nullptr) {
+        const auto index = static_cast<std::size_t>(pool::class_of(error.sqlstate));
+        pool_->counters[home_.number()]->errors_by_class[index].add();
+    }
+    const bool within = server_ != nullptr && server_->link.in_frame();
+    if (!within) {  // an error in the middle of a row would be read as a part of it
+        send([&](std::string& out) { protocol::append_error(out, error); });
+    }
+    stream.finish();
+    close(why);
+}
+
+void client_session::end_quietly() {
+    stream.finish();
+    close("done");
+}
+
+// The protocol side ends here. If last words are being sent, the stream goes on until they are.
+void client_session::close(const char* why) {
+    if (phase_ == phase::closed) return;
+    const auto hold = shared_from_this();
+    if (phase_ != phase::closing) {
+        const bool was_in = process_id_ != 0;
+        if (waiting_ && pool_ != nullptr && service_.book.leave(*pool_->book, waiter)) {
+            const auto release = std::move(waiter.keep);
+        }
+        waiting_ = false;
+        phase_ = phase::closing;
+        leave_server(link_.in_message());
+        if (dedicated_ != nullptr) dedicated_->close();
+        forget_login();
+        if (was_in) {
+            service_.registry.remove(process_id_);
+            service_.log.info("client disconnected",
+                              {{"database", pool_->database}, {"client", process_id_}, {"why", why}});
+        }
+        if (admitted_) {
+            const auto cut = names_->find('\0');
+            service_.client_left(names_->substr(0, cut), names_->substr(cut + 1));
+            pool_->clients.fetch_sub(1, std::memory_order_relaxed);
+            admitted_ = false;
+        }
+        service_.clients_on[home_.number()].fetch_sub(1, std::memory_order_relaxed);
+    }
+    if (stream.is_finishing()) {
+        home_.deadlines().set(deadline_, steady_clock::now() + last_words);
+        return;
+    }
+    phase_ = phase::closed;
+    net::deadline_list::cancel(deadline_);
+    stream.close();
+}
+
+void client_session::forget_login() {
+    if (login_ == nullptr) return;
+    service_.logging_in.fetch_sub(1, std::memory_order_relaxed);
+    // It may be what is calling.
+    home_.post([keep = std::shared_ptr<client_login>(std::move(login_)),
+                self = shared_from_this()] {});
+}
+
+void client_session::drain() {
+    draining_ = true;
+    if (phase_ == phase::dedicated) return close("shutdown");
+    if (server_ == nullptr || server_->link.idle()) {
+        fail({.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
+             "shutdown");
+    }
+}
+
+void client_session::stop() {
+    if (server_ != nullptr) {
+        auto* connection = server_;
+        server_ = nullptr;
+        connection->close("shutdown");
+    }
+    close("shutdown");
+    phase_ = phase::closed;
+    stream.close();
+    unlink();
+}
+
+}  // namespace sluice::daemon

@@ -1,0 +1,157 @@
+// One client of the Postgres port, from its socket to its end.
+//
+//   phase      what it does                        leaves it by
+//   login      TLS, startup, authentication        logged_in(), a refusal
+//   welcome    waits for what a server reports     the report (ready), a refusal
+//   ready      relays messages                     Terminate, an end, an error
+//   dedicated  relays bytes to a server of its own  either side's end
+//   closing    sends its last words                the peer's end, a deadline
+//   closed
+//
+// In ready (and welcome) it has no server connection, or waits for one, or holds one.
+// Confined to its worker; its stream keeps it alive.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "daemon/net/deadlines.hpp"
+#include "daemon/net/listener.hpp"
+#include "daemon/net/stream.hpp"
+#include "daemon/net/worker.hpp"
+#include "daemon/pg/client_login.hpp"
+#include "daemon/pg/dedicated_server.hpp"
+#include "daemon/pg/service.hpp"
+#include "pool/client_link.hpp"
+
+namespace sluice::daemon {
+
+class server_connection;
+
+// Bytes that one side may leave unsent or unread before the other side is paused.
+constexpr std::size_t high_water_mark = 262144;
+
+class client_session final : public net::stream_owner,
+                             public listed_session,
+                             public std::enable_shared_from_this<client_session> {
+  public:
+    static void start(pg_service& service, net::worker& home, net::accepted_socket socket);
+
+    client_session(pg_service& service, net::worker& home);
+    ~client_session();
+
+    [[nodiscard]] net::worker& home() noexcept { return home_; }
+    [[nodiscard]] pool_entry& pool() noexcept { return *pool_; }
+
+    // From client_login, and from helper threads by way of the worker.
+    void logged_in();
+    void password_checked(bool matches);
+    template <class Build>
+    void send(Build&& build) {
+        protocol::outgoing out;
+        out.build(std::forward<Build>(build));
+        stream.send(out);
+    }
+    // Sends a last error and closes; `why` is for the log.
+    void fail(const protocol::error_report& error, const char* why);
+    void end_quietly();
+
+    // From the service: the connection asked for, or why there is none.
+    void granted(server_connection& connection);
+    void grant_lost();
+    void refused(const pool::login_failure& why);
+    void cancel_requested();
+
+    // From the server connection that it holds.
+    void server_bytes();
+    void server_drained();
+    void server_lost();  // it is closed, or about to be
+    void cancel_done();
+
+    // From the dedicated server connection.
+    void dedicated_opened(std::shared_ptr<pool::login_result> result);
+    void dedicated_bytes(protocol::byte_span bytes);
+    void dedicated_ended();
+
+    void drain() override;
+    void stop() override;
+
+    net::stream stream;
+    pool::waiter waiter;
+
+  private:
+    enum class phase : std::uint8_t { login, welcome, ready, dedicated, closing, closed };
+
+    void on_bytes() override;
+    void on_drained() override;
+    void on_end(const boost::system::error_code& why) override;
+
+    void pump();
+    void ask_for_server();
+    void begin_batch();
+    void settings_done();
+    void release_server();
+    void leave_server(bool cut_short);
+    void give_back_server();
+    void after_server_bytes();
+    [[nodiscard]] bool server_failed();
+
+    void welcome();
+    void finish_welcome(const pool::parameters& reported);
+    void start_dedicated();
+
+    void refuse_waiting(const protocol::error_report& error);
+    void set_deadline();
+    void on_deadline(net::clock_time now);
+    [[nodiscard]] net::clock_time next_deadline() const;
+    void wait_for_too_long();
+    void notify_waiting(net::clock_time now);
+    void close(const char* why);
+    void forget_login();
+    void count_transaction(net::clock_time now);
+    static void deadline_passed(net::deadline& entry);
+
+    struct timeouts {
+        config::milliseconds query_wait{}, query_wait_notify{}, query{}, transaction{},
+            idle_transaction{}, client_idle{};
+        [[nodiscard]] bool any_in_use() const noexcept {
+            return (query + transaction + idle_transaction + client_idle).count() != 0;
+        }
+    };
+
+    pg_service& service_;
+    net::worker& home_;
+    std::unique_ptr<client_login> login_;
+    std::unique_ptr<dedicated_server> dedicated_;
+    pool::client_link link_;
+    pool_entry* pool_ = nullptr;
+    server_connection* server_ = nullptr;
+    std::shared_ptr<const timeouts> timeouts_;  // shared by all sessions of a directory and user
+    std::shared_ptr<const std::string> names_;  // "database\0user", for the counts
+    net::clock_time since_;        // of the phase; of idleness while ready without a server
+    net::clock_time leased_at_{};
+    net::clock_time batch_at_{};   // the first message of what is running
+    net::clock_time quiet_at_{};   // idle in transaction since
+    std::uint64_t queries_seen_ = 0;
+    std::uint64_t counted_in_ = 0;
+    std::uint64_t counted_out_ = 0;
+    std::uint32_t process_id_ = 0;
+    phase phase_ = phase::login;
+    config::pool_mode mode_ = config::pool_mode::transaction;
+    bool admitted_ = false;
+    bool waiting_ = false;           // for a server connection
+    bool cancel_wanted_ = false;     // while a grant is on its way
+    bool settings_wait_ = false;     // messages wait for the outcome of the settings
+    bool goodbye_ = false;           // Terminate came; ends when nothing is owed
+    bool timed_out_ = false;         // query_timeout has struck; the cancel is under way
+    bool notified_ = false;
+    bool draining_ = false;
+    struct timed : net::deadline {
+        explicit timed(client_session& o) : deadline(&deadline_passed), owner(o) {}
+        client_session& owner;
+    } deadline_{*this};
+};
+
+}  // namespace sluice::daemon

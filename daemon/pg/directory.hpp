@@ -1,0 +1,62 @@
+// Who may log in, to which databases, with which limits: the configuration made ready for the
+// Postgres port (verifiers derived, addresses parsed, certificates loaded). Immutable; a reload
+// makes a new one, and a session keeps the one it logged in with. Any thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.hpp"
+#include "daemon/net/tls_context.hpp"
+#include "pool/upstream_login.hpp"
+#include "protocol/scram_verifier.hpp"
+
+namespace sluice::daemon {
+
+struct user_account {
+    std::optional<protocol::scram_verifier> verifier;  // none: no password is set
+    std::string password;                              // plain, if that is what is known
+    config::user_settings settings;
+};
+
+struct database_target {
+    std::string name;  // as configured; "*" for the fallback
+    pool::upstream_address address;
+    config::database_settings settings;
+};
+
+class directory {
+  public:
+    // Throws std::runtime_error: an unusable URL or certificate. Derives a verifier for each plain
+    // password (about a millisecond each): not for an event loop.
+    // The one database of DATABASE_URL alone has an empty name in `settings` and gets the URL's.
+    explicit directory(config::settings settings);
+
+    [[nodiscard]] const config::settings& settings() const noexcept { return settings_; }
+    [[nodiscard]] const config::postgres_settings& postgres() const noexcept {
+        return settings_.postgres;
+    }
+    // The named database, or the fallback "*"; null: there is none.
+    [[nodiscard]] const database_target* find_database(const std::string& name) const;
+    [[nodiscard]] const user_account* find_user(const std::string& name) const;
+    [[nodiscard]] const std::map<std::string, database_target>& databases() const noexcept {
+        return databases_;
+    }
+    [[nodiscard]] const net::tls_context* tls() const noexcept { return tls_.get(); }
+    // Databases whose URL names a pooled Neon endpoint: one pooler too many.
+    [[nodiscard]] std::vector<std::string> pooled_upstreams() const;
+
+  private:
+    void add_database(const std::string& name, const config::database_settings& settings);
+    void add_user(const std::string& name, const config::user_settings& settings);
+
+    config::settings settings_;
+    std::map<std::string, database_target> databases_;
+    std::map<std::string, user_account> users_;
+    std::unique_ptr<net::tls_context> tls_;
+};
+
+}  // namespace sluice::daemon

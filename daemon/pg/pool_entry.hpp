@@ -1,0 +1,83 @@
+// One pool: a database and an upstream user, with how to log in, what it counts and what it has
+// learnt. Shared by the workers for the life of the daemon.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "metrics/counters.hpp"
+#include "pool/bounded_pool.hpp"
+#include "pool/parameters.hpp"
+#include "pool/upstream_login.hpp"
+
+namespace sluice::daemon {
+
+// What a server reports for given startup settings, so that a client can be welcomed without asking
+// a server each time. Thread-safe; used at logins.
+class welcome_cache {
+  public:
+    [[nodiscard]] pool::parameters find(const pool::parameters& settings) const {
+        const std::lock_guard lock(mutex_);
+        const auto at = known_.find(settings);
+        return at == known_.end() ? nullptr : at->second;
+    }
+    void add(const pool::parameters& settings, pool::parameters reported) {
+        const std::lock_guard lock(mutex_);
+        if (known_.size() >= most) known_.clear();
+        known_[settings] = std::move(reported);
+    }
+    // The defaults of a connection that has just logged in: others than before mean another server.
+    void check_defaults(const pool::parameters& defaults) {
+        const std::lock_guard lock(mutex_);
+        if (defaults_ != nullptr && defaults_ != defaults) known_.clear();
+        defaults_ = defaults;
+    }
+
+  private:
+    static constexpr std::size_t most = 1024;
+    mutable std::mutex mutex_;
+    std::map<pool::parameters, pool::parameters> known_;
+    pool::parameters defaults_;
+};
+
+struct pool_entry {
+    std::string database;  // the client's name for it
+    std::string user;      // who logs in upstream
+    std::string conninfo;
+    pool::bounded_pool* book = nullptr;
+    std::vector<std::unique_ptr<metrics::pool_counters>> counters;  // by worker
+    welcome_cache welcomes;
+    std::atomic<std::uint32_t> clients{0};  // logged in
+    std::atomic<std::uint32_t> cleaning{0};  // connections being rolled back or reset
+    std::atomic<bool> reached{false};        // a login succeeded and none has failed since
+
+    [[nodiscard]] std::vector<std::pair<std::string, std::string>> login_over() const {
+        const std::lock_guard lock(mutex_);
+        return login_over_;
+    }
+    void set_login_over(std::vector<std::pair<std::string, std::string>> over) {
+        const std::lock_guard lock(mutex_);
+        login_over_ = std::move(over);
+    }
+    [[nodiscard]] pool::login_failure last_failure() const {
+        const std::lock_guard lock(mutex_);
+        return last_failure_;
+    }
+    void set_last_failure(pool::login_failure failure) {
+        const std::lock_guard lock(mutex_);
+        last_failure_ = std::move(failure);
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::vector<std::pair<std::string, std::string>> login_over_;  // dbname, user, password
+    pool::login_failure last_failure_;
+};
+
+}  // namespace sluice::daemon

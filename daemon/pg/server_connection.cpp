@@ -1,0 +1,267 @@
+#include "daemon/pg/server_connection.hpp"
+
+#include <random>
+
+#include "daemon/pg/client_session.hpp"
+#include "daemon/pg/service.hpp"
+#include "protocol/pg_build.hpp"
+#include "protocol/pg_frame.hpp"
+
+namespace sluice::daemon {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::size_t first_read = 16384;
+constexpr std::size_t most_read = 65536;
+
+// A connection that was used this recently is believed to be sound without a look.
+constexpr auto fresh = std::chrono::milliseconds(1);
+
+// Lifetimes are spread by a tenth either way, so that connections opened together do not all end
+// together.
+net::clock_time spread(net::clock_time born, config::milliseconds lifetime) {
+    if (lifetime.count() == 0) return net::clock_time::max();
+    thread_local std::minstd_rand random{std::random_device{}()};
+    const auto factor = std::uniform_real_distribution<double>(0.9, 1.1)(random);
+    return born + std::chrono::duration_cast<steady_clock::duration>(
+                      std::chrono::duration<double, std::milli>(
+                          static_cast<double>(lifetime.count()) * factor));
+}
+
+}  // namespace
+
+server_connection::server_connection(pg_service& service, pool_entry& pool, net::worker& home,
+                                     pool::upstream_connection upstream)
+    : link(service.parameters, std::move(upstream.reported)),
+      stream(first_read, most_read),
+      service_(service),
+      pool_(pool),
+      home_(&home),
+      upstream_(std::move(upstream)),
+      born_(steady_clock::now()) {
+    slot.owner = this;
+    const auto from = service.current_directory();
+    auto lifetime = from->postgres().server_lifetime;
+    if (const auto* target = from->find_database(pool.database)) {
+        lifetime = target->settings.server_lifetime.value_or(lifetime);
+    }
+    expires_ = spread(born_, lifetime);
+    tls_ = upstream_.ssl != nullptr;
+}
+
+server_connection::~server_connection() { net::deadline_list::cancel(deadline_); }
+
+void server_connection::open() {
+    link.set_counters(pool_.counters[home_->number()].get());
+    if (tls_ && stream.tls() == nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
+    stream.open(home_->io(), upstream_.descriptor, false, net::stream::ownership::borrowed, *this,
+                shared_from_this());
+}
+
+void server_connection::lease_to(client_session& client) {
+    phase_ = phase::leased;
+    client_ = &client;
+    sent_to = false;
+}
+
+bool server_connection::is_sound(net::clock_time now) const noexcept {
+    if (!stream.is_open()) return false;
+    if (now - idle_since_ < fresh) return true;
+    char first = 0;
+    switch (stream.peek(first)) {
+        case net::stream::unread::nothing: return true;
+        case net::stream::unread::end: return false;
+        case net::stream::unread::bytes: break;
+    }
+    return !tls_ && first != 'E';  // a notice or a parameter is no harm
+}
+
+void server_connection::count_traffic() {
+    auto& counters = *pool_.counters[home_->number()];
+    counters.server_bytes_received.add(stream.bytes_in() - counted_in_);
+    counters.server_bytes_sent.add(stream.bytes_out() - counted_out_);
+    counted_in_ = stream.bytes_in();
+    counted_out_ = stream.bytes_out();
+}
+
+void server_connection::release() {
+    client_ = nullptr;
+    count_traffic();
+    if (stream.paused()) stream.resume();
+    if (link.left.any() || !link.idle()) {
+        phase_ = phase::cleaning;
+        pool_.cleaning.fetch_add(1, std::memory_order_relaxed);
+        const auto from = service_.current_directory();
+        home_->deadlines().set(deadline_, steady_clock::now() + from->postgres().cancel_wait_timeout);
+        return keep_cleaning();
+    }
+    go_idle();
+}
+
+void server_connection::go_idle() {
+    const auto now = steady_clock::now();
+    if (expired(now) || service_.draining()) return close("its lifetime is over");
+    phase_ = phase::idle;
+    idle_since_ = now;
+    service_.offer(*this);
+}
+
+void server_connection::abandon(bool cut_short) {
+    client_ = nullptr;
+    const bool busy = !link.owed.empty();
+    protocol::outgoing to_server;
+    count_traffic();
+    if (!link.abandon(cut_short, to_server)) return close("the client left within a message");
+    pool_.counters[home_->number()]->rescued_connections.add();
+    stream.send(to_server);
+    if (stream.paused()) stream.resume();
+    phase_ = phase::cleaning;
+    pool_.cleaning.fetch_add(1, std::memory_order_relaxed);
+    const auto from = service_.current_directory();
+    home_->deadlines().set(deadline_, steady_clock::now() + from->postgres().cancel_wait_timeout);
+    if (busy) cancel(pool::cancel_reason::client_left);
+    keep_cleaning();
+}
+
+void server_connection::keep_cleaning() {
+    // A cancel that is still under way would hit the ROLLBACK.
+    if (phase_ != phase::cleaning || cancels_ > 0) return;
+    protocol::outgoing to_server;
+    const bool clean = link.clean_up(to_server);
+    stream.send(to_server);
+    if (!clean) return;
+    net::deadline_list::cancel(deadline_);
+    pool_.cleaning.fetch_sub(1, std::memory_order_relaxed);
+    go_idle();
+}
+
+void server_connection::cancel(pool::cancel_reason reason) {
+    ++cancels_;
+    link.cancelled = reason;
+    pool_.counters[home_->number()]->cancels.add();
+    const auto from = service_.current_directory();
+    if (phase_ == phase::leased) {
+        home_->deadlines().set(deadline_, steady_clock::now() + from->postgres().cancel_wait_timeout);
+    }
+    service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_] {
+        if (key != nullptr) pool::send_cancel(*key);
+        home->post([self] { self->cancel_done(); });
+    });
+}
+
+void server_connection::cancel_done() {
+    --cancels_;
+    if (phase_ == phase::closed) return;
+    if (cancels_ == 0 && phase_ == phase::leased) net::deadline_list::cancel(deadline_);
+    if (phase_ == phase::leased) {
+        client_->cancel_done();
+    } else {
+        keep_cleaning();
+    }
+}
+
+void server_connection::deadline_passed(net::deadline& entry) {
+    auto& self = static_cast<timed&>(entry).owner;
+    const auto hold = self.shared_from_this();
+    if (self.client_ != nullptr) {
+        self.client_->server_lost();
+    }
+    self.close("it did not become free within cancel_wait_timeout");
+}
+
+void server_connection::on_bytes() {
+    if (phase_ == phase::leased) return client_->server_bytes();
+    protocol::outgoing to_nobody;
+    protocol::outgoing to_server;
+    stream.rx.consume(link.receive(stream.rx.readable(), nullptr, to_nobody, to_server));
+    stream.send(to_server);
+    if (link.health() == pool::link_health::desynced) {
+        service_.counters(*home_).server_protocol_errors.add();
+        return close("it sent what the protocol does not allow");
+    }
+    if (link.health() == pool::link_health::dying) return close("the server ended it");
+    keep_cleaning();
+}
+
+void server_connection::on_drained() {
+    if (phase_ == phase::leased) client_->server_drained();
+}
+
+void server_connection::on_end(const boost::system::error_code&) {
+    if (phase_ == phase::leased) {
+        auto* client = client_;
+        client_ = nullptr;
+        client->server_lost();
+    }
+    close("the server closed it");
+}
+
+void server_connection::move_to(std::shared_ptr<client_session> client) {
+    if (phase_ == phase::closed) {
+        auto& there = client->home();
+        there.post([client] { client->grant_lost(); });
+        return;
+    }
+    phase_ = phase::moving;
+    next_client_ = std::move(client);
+    pool_.counters[home_->number()]->moved_connections.add();
+    stream.detach(&server_connection::detached);
+}
+
+void server_connection::detached(net::stream_owner& owner) {
+    auto& self = static_cast<server_connection&>(owner);
+    const auto hold = self.shared_from_this();
+    if (self.phase_ != phase::moving) return;
+    self.count_traffic();
+    self.upstream_.descriptor = self.stream.give_descriptor();
+    self.home_ = &self.next_client_->home();
+    self.home_->post([hold] { hold->arrive(); });
+}
+
+void server_connection::arrive() {
+    const auto client = std::move(next_client_);
+    open();
+    lease_to(*client);
+    client->granted(*this);
+}
+
+void server_connection::close(const char* why) {
+    if (phase_ == phase::closed) return;
+    const auto hold = shared_from_this();
+    if (phase_ == phase::cleaning) pool_.cleaning.fetch_sub(1, std::memory_order_relaxed);
+    net::deadline_list::cancel(deadline_);
+    if (phase_ == phase::moving && next_client_ != nullptr) {
+        const auto client = std::move(next_client_);
+        client->home().post([client] { client->grant_lost(); });
+    }
+    phase_ = phase::closed;
+    client_ = nullptr;
+    if (stream.is_open()) {
+        count_traffic();
+        if (tls_ && link.idle()) {  // libpq can no longer say it: its TLS ends in our memory
+            protocol::outgoing goodbye;
+            goodbye.build([](std::string& out) { protocol::append_empty(out, 'X'); });
+            stream.send(goodbye);
+        }
+        stream.close();
+    }
+    if (service_.log.enabled(config::log_level::info)) {
+        const auto fields = link.last_error().empty()
+                                ? protocol::error_fields{}
+                                : protocol::read_error_fields(
+                                      protocol::as_bytes(link.last_error())
+                                          .subspan(protocol::frame_header::size));
+        service_.log.info("server connection closed",
+                          {{"database", pool_.database},
+                           {"user", pool_.user},
+                           {"pid", upstream_.process_id},
+                           {"why", why},
+                           {"sqlstate", fields.sqlstate},
+                           {"age", steady_clock::now() - born_}});
+    }
+    service_.lost(*this);
+}
+
+}  // namespace sluice::daemon

@@ -1,0 +1,463 @@
+#include "daemon/pg/service.hpp"
+
+#include <openssl/rand.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <random>
+
+#include "daemon/pg/client_session.hpp"
+#include "daemon/pg/server_connection.hpp"
+
+namespace sluice::daemon {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr unsigned helper_threads = 64;
+
+// Sockets above max_client_conn that may be open: cancel requests, and clients that are to be told
+// that there are too many.
+constexpr std::uint32_t spare_sockets = 1000;
+
+double random_fraction() {
+    thread_local std::minstd_rand random{std::random_device{}()};
+    return std::uniform_real_distribution<double>(0.0, 1.0)(random);
+}
+
+// libpq's names for the TCP settings; a connection string that has its own wins.
+std::vector<std::pair<std::string, std::string>> tcp_options(
+    const config::postgres_settings& from) {
+    const auto seconds = [](config::milliseconds value) {
+        return std::to_string(std::max<std::int64_t>(1, value.count() / 1000));
+    };
+    return {{"keepalives", from.tcp_keepalive ? "1" : "0"},
+            {"keepalives_idle", seconds(from.tcp_keepidle)},
+            {"keepalives_interval", seconds(from.tcp_keepintvl)},
+            {"keepalives_count", std::to_string(from.tcp_keepcnt)},
+            {"tcp_user_timeout", std::to_string(from.tcp_user_timeout.count())}};
+}
+
+template <class Map>
+pool::shared_bound* bound_for(Map& known, pool::pool_book& book, const std::string& name,
+                              std::uint32_t limit) {
+    auto& bound = known[name];
+    if (bound == nullptr) {
+        bound = book.add_bound(limit);
+    } else {
+        book.set_limit(*bound, limit);
+    }
+    return bound;
+}
+
+pool::pool_bounds bounds_for(const directory& from, const database_target& target,
+                             const std::string& client_user) {
+    const auto& all = from.postgres();
+    const auto* user = from.find_user(client_user);
+    pool::pool_bounds out;
+    out.size = target.settings.pool_size.value_or(all.pool_size);
+    out.min = target.settings.min_pool_size.value_or(all.min_pool_size);
+    out.reserve = target.settings.reserve_pool_size.value_or(all.reserve_pool_size);
+    if (user != nullptr) {
+        out.size = user->settings.pool_size.value_or(out.size);
+        out.reserve = user->settings.reserve_pool_size.value_or(out.reserve);
+    }
+    out.reserve_after = all.reserve_pool_timeout;
+    out.logins_at_once = all.max_concurrent_logins;
+    return out;
+}
+
+std::uint32_t database_limit(const directory& from, const database_target& target) {
+    return target.settings.max_db_connections.value_or(from.postgres().max_db_connections);
+}
+
+std::uint32_t user_limit(const directory& from, const std::string& name) {
+    const auto* user = from.find_user(name);
+    const auto all = from.postgres().max_user_connections;
+    return user == nullptr ? all : user->settings.max_user_connections.value_or(all);
+}
+
+}  // namespace
+
+pg_service::pg_service(std::shared_ptr<const directory> first, std::vector<net::worker*> workers,
+                       logger& to)
+    : log(to),
+      threads(helper_threads),
+      book(static_cast<unsigned>(workers.size())),
+      clients_on(workers.size()),
+      sessions_of(workers.size()),
+      workers_(std::move(workers)),
+      ticks_(workers_.size()),
+      directory_(std::move(first)),
+      mock_secret_(32, '\0') {
+    RAND_bytes(reinterpret_cast<unsigned char*>(mock_secret_.data()),
+               static_cast<int>(mock_secret_.size()));
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+        worker_counters_.push_back(std::make_unique<metrics::worker_counters>());
+    }
+}
+
+pg_service::~pg_service() = default;
+
+std::shared_ptr<const directory> pg_service::current_directory() const {
+    const std::lock_guard lock(mutex_);
+    return directory_;
+}
+
+void pg_service::replace_directory(std::shared_ptr<const directory> next) {
+    const std::lock_guard lock(mutex_);
+    directory_ = std::move(next);
+    for (auto& [key, pool] : pools_) {
+        const auto* target = directory_->find_database(key.first);
+        if (target == nullptr) continue;
+        book.set_bounds(*pool->book, bounds_for(*directory_, *target, key.second));
+        if (const auto at = database_bounds_.find(key.first); at != database_bounds_.end()) {
+            book.set_limit(*at->second, database_limit(*directory_, *target));
+        }
+        if (const auto at = user_bounds_.find(key.second); at != user_bounds_.end()) {
+            book.set_limit(*at->second, user_limit(*directory_, key.second));
+        }
+    }
+}
+
+void pg_service::accept(net::accepted_socket socket) {
+    std::size_t chosen = 0;
+    for (std::size_t i = 1; i < clients_on.size(); ++i) {
+        if (clients_on[i].load(std::memory_order_relaxed) <
+            clients_on[chosen].load(std::memory_order_relaxed)) {
+            chosen = i;
+        }
+    }
+    std::uint32_t all = 0;
+    for (const auto& count : clients_on) all += count.load(std::memory_order_relaxed);
+    if (draining() || all >= current_directory()->postgres().max_client_conn + spare_sockets) {
+        worker_counters_[0]->clients_refused.add();
+        ::close(socket.descriptor);
+        return;
+    }
+    clients_on[chosen].fetch_add(1, std::memory_order_relaxed);
+    auto& on = *workers_[chosen];
+    if (on.is_current()) {
+        client_session::start(*this, on, std::move(socket));
+    } else {
+        on.post([this, &on, socket = std::move(socket)]() mutable {
+            client_session::start(*this, on, std::move(socket));
+        });
+    }
+}
+
+pool_entry& pg_service::pool_for(const directory& from, const database_target& target,
+                                 const std::string& database, const std::string& client_user,
+                                 const std::string& client_password) {
+    const bool forced = !target.address.user.empty();
+    const auto& user = forced ? target.address.user : client_user;
+    const std::lock_guard lock(mutex_);
+    auto& entry = pools_[{database, user}];
+    if (entry == nullptr) {
+        entry = std::make_unique<pool_entry>();
+        entry->database = database;
+        entry->user = user;
+        for (std::size_t i = 0; i < workers_.size(); ++i) {
+            entry->counters.push_back(std::make_unique<metrics::pool_counters>());
+        }
+        entry->conninfo = target.settings.url;
+        entry->book = &book.add_pool(
+            bounds_for(from, target, client_user),
+            bound_for(database_bounds_, book, database, database_limit(from, target)),
+            bound_for(user_bounds_, book, user, user_limit(from, user)));
+        by_book_[entry->book] = entry.get();
+    }
+    std::vector<std::pair<std::string, std::string>> over;
+    if (target.address.database.empty()) over.emplace_back("dbname", database);
+    if (!forced) {
+        over.emplace_back("user", client_user);
+        if (!client_password.empty()) over.emplace_back("password", client_password);
+    }
+    entry->set_login_over(std::move(over));
+    return *entry;
+}
+
+admission pg_service::admit_client(const directory& from, const database_target& target,
+                                   const std::string& database, const std::string& user) {
+    const auto& all = from.postgres();
+    const auto* account = from.find_user(user);
+    const auto of_database =
+        target.settings.max_db_client_connections.value_or(all.max_db_client_connections);
+    const auto of_user =
+        account == nullptr ? all.max_user_client_connections
+                           : account->settings.max_user_client_connections.value_or(
+                                 all.max_user_client_connections);
+    const std::lock_guard lock(mutex_);
+    if (clients_ >= all.max_client_conn) return admission::max_client_conn;
+    auto& in_database = clients_by_database_[database];
+    auto& by_user = clients_by_user_[user];
+    if (of_database != 0 && in_database >= of_database) {
+        return admission::max_db_client_connections;
+    }
+    if (of_user != 0 && by_user >= of_user) return admission::max_user_client_connections;
+    ++clients_;
+    ++in_database;
+    ++by_user;
+    return admission::granted;
+}
+
+void pg_service::client_left(const std::string& database, const std::string& user) {
+    const std::lock_guard lock(mutex_);
+    --clients_;
+    if (--clients_by_database_[database] == 0) clients_by_database_.erase(database);
+    if (--clients_by_user_[user] == 0) clients_by_user_.erase(user);
+}
+
+void pg_service::acquire(client_session& client) {
+    auto& pool = client.pool();
+    std::shared_ptr<void> remote;
+    client.waiter.keep = client.shared_from_this();
+    auto* found = book.acquire(*pool.book, client.waiter, steady_clock::now(), remote);
+    if (found == nullptr) return top_up(pool, client.home());
+    const auto self = std::static_pointer_cast<client_session>(std::move(client.waiter.keep));
+    if (remote == nullptr) {
+        auto& connection = server_connection::of(*found);
+        connection.lease_to(client);
+        return client.granted(connection);
+    }
+    const auto connection = std::static_pointer_cast<server_connection>(remote);
+    workers_[found->worker]->post([connection, self] { connection->move_to(self); });
+}
+
+void pg_service::grant(server_connection& connection, std::shared_ptr<client_session> client) {
+    if (&client->home() != &connection.home()) return connection.move_to(std::move(client));
+    // Serving the next client may free the connection again at once: not one inside the other.
+    thread_local int depth = 0;
+    if (depth >= 4) {
+        connection.home().post([hold = connection.shared_from_this(), client] {
+            if (hold->now_in() == server_connection::phase::closed) return client->grant_lost();
+            hold->lease_to(*client);
+            client->granted(*hold);
+        });
+        return;
+    }
+    ++depth;
+    connection.lease_to(*client);
+    client->granted(connection);
+    --depth;
+}
+
+void pg_service::offer(server_connection& connection) {
+    auto* next = book.release(connection.slot, connection.home().number(), steady_clock::now());
+    if (next == nullptr) return;
+    grant(connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
+}
+
+void pg_service::lost(server_connection& connection) {
+    auto& pool = connection.entry();
+    auto& on = connection.home();
+    book.remove(connection.slot);
+    if (stopping) return;
+    const auto figures = book.figures(*pool.book);
+    if (figures.waiting > 0) top_up(pool, on);
+}
+
+void pg_service::top_up(pool_entry& pool, net::worker& on) {
+    if (stopping) return;
+    std::vector<std::shared_ptr<void>> evicted;
+    const auto logins = book.start_logins(*pool.book, steady_clock::now(), evicted);
+    for (auto& victim : evicted) {
+        auto connection = std::static_pointer_cast<server_connection>(std::move(victim));
+        workers_[connection->slot.worker]->post(
+            [connection] { connection->close("another pool needs its place"); });
+    }
+    for (std::uint32_t i = 0; i < logins; ++i) log_in(pool, on);
+}
+
+void pg_service::log_in(pool_entry& pool, net::worker& on) {
+    const auto from = current_directory();
+    auto order = std::make_shared<pool::login_order>();
+    order->conninfo = pool.conninfo;
+    order->under = tcp_options(from->postgres());
+    order->over = pool.login_over();
+    order->stop = &stopping;
+    const auto timeout = from->postgres().server_connect_timeout;
+    pool.counters[on.number()]->upstream_logins.add();
+    threads.run([this, order, timeout, &pool, &on] {
+        const auto start = steady_clock::now();
+        order->deadline = start + (timeout.count() == 0 ? std::chrono::hours(1) : timeout);
+        auto result = std::make_shared<pool::login_result>(pool::log_in(*order));
+        const auto took = steady_clock::now() - start;
+        on.post([this, result, took, &pool, &on] { logged_in(pool, on, std::move(*result), took); });
+    });
+}
+
+void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
+                           std::chrono::nanoseconds took) {
+    auto& counters = *pool.counters[on.number()];
+    counters.login_seconds.record(took);
+    if (!result.connection.has_value()) {
+        counters.upstream_login_failures.add();
+        pool.reached = false;
+        pool.set_last_failure(result.failure);
+        log.warning("server login failed", {{"database", pool.database},
+                                            {"user", pool.user},
+                                            {"sqlstate", result.failure.sqlstate},
+                                            {"error", result.failure.message},
+                                            {"retried", !result.failure.hopeless}});
+        const auto refused = book.login_failed(*pool.book, result.failure.hopeless,
+                                               steady_clock::now(), random_fraction());
+        return refuse_waiters(refused, result.failure);
+    }
+    pool.reached = true;
+    auto connection = std::make_shared<server_connection>(*this, pool, on,
+                                                          std::move(*result.connection));
+    pool.welcomes.check_defaults(connection->link.defaults());
+    log.info("server connection opened", {{"database", pool.database},
+                                          {"user", pool.user},
+                                          {"pid", connection->process_id()},
+                                          {"after", took}});
+    connection->open();
+    auto* next = book.opened(*pool.book, connection->slot, connection, on.number(),
+                             steady_clock::now());
+    if (next != nullptr) {
+        grant(*connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
+    }
+    connection->stream.announce_pending();
+    if (book.figures(*pool.book).waiting > 0) top_up(pool, on);
+}
+
+void pg_service::refuse_waiters(const std::vector<pool::waiter*>& refused,
+                                const pool::login_failure& why) {
+    for (auto* waiter : refused) {
+        auto client = std::static_pointer_cast<client_session>(std::move(waiter->keep));
+        auto& there = client->home();
+        there.post([client, why] { client->refused(why); });
+    }
+}
+
+void pg_service::cancel_request(std::uint32_t process_id, const std::string& secret) {
+    const auto meant = registry.find(process_id, secret);
+    if (!meant.has_value()) return;
+    workers_[meant->worker]->post([session = meant->session] {
+        if (const auto client = std::static_pointer_cast<client_session>(session.lock())) {
+            client->cancel_requested();
+        }
+    });
+}
+
+void pg_service::tick(net::worker& on, net::clock_time now) {
+    if (on.number() == 0) {
+        for (auto* hungry : book.hungry()) {
+            pool_entry* pool = nullptr;
+            {
+                const std::lock_guard lock(mutex_);
+                pool = by_book_.at(hungry);
+            }
+            top_up(*pool, on);
+        }
+    }
+    if (++ticks_[on.number()] % 10 == 0) close_old(on, now);
+}
+
+// Closes idle connections of this worker that are too old or were idle for too long.
+void pg_service::close_old(net::worker& on, net::clock_time now) {
+    std::vector<pool_entry*> pools;
+    config::milliseconds idle_timeout{};
+    {
+        const std::lock_guard lock(mutex_);
+        idle_timeout = directory_->postgres().server_idle_timeout;
+        for (const auto& [key, pool] : pools_) pools.push_back(pool.get());
+    }
+    for (auto* pool : pools) {
+        for (auto* slot : book.idle_since(*pool->book, on.number(), now)) {
+            auto& connection = server_connection::of(*slot);
+            const bool too_long = idle_timeout.count() != 0 && now - slot->since > idle_timeout &&
+                                  book.above_minimum(*pool->book);
+            if (!too_long && !connection.expired(now)) continue;
+            const auto hold = connection.shared_from_this();
+            if (book.retire(*slot)) {
+                connection.close(too_long ? "server_idle_timeout" : "server_lifetime");
+            }
+        }
+    }
+}
+
+void pg_service::drain() {
+    draining_ = true;
+    for (auto* worker : workers_) {
+        worker->post([this, worker] {
+            auto& list = sessions_of[worker->number()];
+            for (auto at = list.begin(); at != list.end();) {
+                auto& session = *at++;
+                session.drain();
+            }
+        });
+    }
+}
+
+void pg_service::close_all() {
+    stopping = true;
+    for (auto* worker : workers_) {
+        worker->post([this, worker] {
+            auto& list = sessions_of[worker->number()];
+            while (!list.empty()) list.front().stop();
+        });
+    }
+    for (auto& hold : book.connections()) {
+        auto connection = std::static_pointer_cast<server_connection>(std::move(hold));
+        connection->home().post([connection] { connection->close("shutdown"); });
+    }
+    threads.stop();
+}
+
+void pg_service::fill(metrics::snapshot& out) const {
+    for (const auto& counters : worker_counters_) out.process.workers.push_back(counters.get());
+    const std::lock_guard lock(mutex_);
+    out.process.client_connections = clients_;
+    out.process.clients_logging_in = logging_in.load();
+    out.process.max_client_conn = directory_->postgres().max_client_conn;
+    out.process.log_lines_dropped = log.dropped();
+    const auto now = steady_clock::now();
+    for (const auto& [key, pool] : pools_) {
+        const auto figures = book.figures(*pool->book);
+        metrics::pool_snapshot one;
+        one.database = pool->database;
+        one.user = pool->user;
+        for (const auto& counters : pool->counters) one.workers.push_back(counters.get());
+        one.size_limit = figures.bounds.size;
+        one.reserve = figures.bounds.reserve;
+        const auto cleaning = std::min(pool->cleaning.load(), figures.leased);
+        one.connections.idle = figures.idle;
+        one.connections.cancelling = cleaning;
+        one.connections.active = figures.leased - cleaning;
+        one.connections.login = figures.opening;
+        const auto clients = pool->clients.load();
+        one.clients.waiting = figures.waiting;
+        one.clients.active = one.connections.active;
+        const auto busy = one.clients.waiting + one.clients.active;
+        one.clients.idle = clients > busy ? clients - busy : 0;
+        if (figures.waiting > 0) {
+            one.oldest_wait_seconds =
+                std::chrono::duration<double>(now - figures.oldest_waiter).count();
+        }
+        out.pools.push_back(std::move(one));
+    }
+}
+
+bool pg_service::ready(std::string& why) const {
+    if (draining()) {
+        why = "shutting down";
+        return false;
+    }
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, pool] : pools_) {
+        const auto figures = book.figures(*pool->book);
+        if (pool->reached || figures.idle + figures.leased > 0) return true;
+        const auto failure = pool->last_failure();
+        if (!failure.sqlstate.empty()) {
+            why = "database \"" + pool->database + "\" cannot be reached: " + failure.sqlstate +
+                  " " + failure.message;
+        }
+    }
+    return why.empty();  // nothing was tried yet: believed reachable
+}
+
+}  // namespace sluice::daemon

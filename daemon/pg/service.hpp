@@ -1,0 +1,134 @@
+// What the workers share of the Postgres side: the directory, the pools and their books, the
+// registry of clients, the helper threads; and the traffic between them (granting, moving, opening
+// server connections). Thread-safe where it says nothing else.
+#pragma once
+
+#include <atomic>
+#include <boost/intrusive/list.hpp>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "daemon/helpers.hpp"
+#include "daemon/log.hpp"
+#include "daemon/net/listener.hpp"
+#include "daemon/net/worker.hpp"
+#include "daemon/pg/directory.hpp"
+#include "daemon/pg/passthrough.hpp"
+#include "daemon/pg/pool_entry.hpp"
+#include "metrics/counters.hpp"
+#include "metrics/exposition.hpp"
+#include "pool/bounded_pool.hpp"
+#include "pool/client_registry.hpp"
+#include "pool/statements.hpp"
+
+namespace sluice::daemon {
+
+class client_session;
+class server_connection;
+
+// What drain and shutdown know of a session.
+struct listed_session : boost::intrusive::list_base_hook<
+                            boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+    virtual void drain() = 0;  // end as soon as no transaction is open
+    virtual void stop() = 0;   // end now
+
+  protected:
+    ~listed_session() = default;
+};
+using session_list =
+    boost::intrusive::list<listed_session, boost::intrusive::constant_time_size<false>>;
+
+// Limits on clients; a refusal names the setting.
+enum class admission { granted, max_client_conn, max_db_client_connections,
+                       max_user_client_connections };
+
+class pg_service {
+  public:
+    pg_service(std::shared_ptr<const directory> first, std::vector<net::worker*> workers,
+               logger& log);
+    ~pg_service();
+
+    [[nodiscard]] std::shared_ptr<const directory> current_directory() const;
+    void replace_directory(std::shared_ptr<const directory> next);
+
+    // A socket was accepted: hands it to the worker with the fewest clients.
+    void accept(net::accepted_socket socket);
+
+    // The pool that a client of `target` belongs to.
+    [[nodiscard]] pool_entry& pool_for(const directory& from, const database_target& target,
+                                       const std::string& database, const std::string& client_user,
+                                       const std::string& client_password);
+
+    [[nodiscard]] admission admit_client(const directory& from, const database_target& target,
+                                         const std::string& database, const std::string& user);
+    void client_left(const std::string& database, const std::string& user);
+
+    // On the client's worker: gives it a connection now, or later through client_session.
+    void acquire(client_session& client);
+    // On the connection's worker: it is free.
+    void offer(server_connection& connection);
+    void lost(server_connection& connection);
+    // Starts the logins that the pool's books ask for.
+    void top_up(pool_entry& pool, net::worker& on);
+    void cancel_request(std::uint32_t process_id, const std::string& secret);
+
+    // Every tick on every worker.
+    void tick(net::worker& on, net::clock_time now);
+    // Ends the sessions that have no transaction; the rest as they become idle.
+    void drain();
+    [[nodiscard]] bool draining() const noexcept { return draining_.load(); }
+    // Stops helpers and closes everything; the workers must still run.
+    void close_all();
+
+    void fill(metrics::snapshot& out) const;
+    [[nodiscard]] bool ready(std::string& why) const;
+
+    [[nodiscard]] metrics::worker_counters& counters(const net::worker& of) noexcept {
+        return *worker_counters_[of.number()];
+    }
+    [[nodiscard]] const std::string& mock_secret() const noexcept { return mock_secret_; }
+    [[nodiscard]] std::uint64_t next_serial() noexcept { return ++serial_; }
+
+    logger& log;
+    helpers threads;
+    std::atomic<bool> stopping{false};
+    pool::pool_book book;
+    pool::parameter_table parameters;
+    pool::statement_table statements;
+    pool::client_registry registry;
+    passthrough_cache passthrough;
+    // Sockets, logged in or not, by worker.
+    std::vector<std::atomic<std::uint32_t>> clients_on;
+    std::atomic<std::uint32_t> logging_in{0};
+    // The sessions of each worker, touched by that worker only.
+    std::vector<session_list> sessions_of;
+
+  private:
+    void log_in(pool_entry& pool, net::worker& on);
+    void logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
+                   std::chrono::nanoseconds took);
+    void grant(server_connection& connection, std::shared_ptr<client_session> client);
+    void close_old(net::worker& on, net::clock_time now);
+    void refuse_waiters(const std::vector<pool::waiter*>& refused, const pool::login_failure& why);
+
+    std::vector<net::worker*> workers_;
+    std::vector<unsigned> ticks_;  // by worker
+    std::vector<std::unique_ptr<metrics::worker_counters>> worker_counters_;
+    mutable std::mutex mutex_;  // the directory, the map of pools, counts of clients
+    std::shared_ptr<const directory> directory_;
+    std::map<std::pair<std::string, std::string>, std::unique_ptr<pool_entry>> pools_;
+    std::map<const pool::bounded_pool*, pool_entry*> by_book_;
+    std::map<std::string, pool::shared_bound*> database_bounds_;
+    std::map<std::string, pool::shared_bound*> user_bounds_;
+    std::map<std::string, std::uint32_t> clients_by_database_;
+    std::map<std::string, std::uint32_t> clients_by_user_;
+    std::uint32_t clients_ = 0;
+    std::string mock_secret_;
+    std::atomic<std::uint64_t> serial_{0};
+    std::atomic<bool> draining_{false};
+};
+
+}  // namespace sluice::daemon
