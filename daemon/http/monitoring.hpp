@@ -1,0 +1,64 @@
+// The monitoring port: GET and HEAD of /metrics, /healthz, /readyz and a page with links at /.
+// Everything, stop() included, happens on the thread that runs the io_context. The io_context, the
+// source and the logger outlive the server and the last turn of the io_context; after stop() the
+// source is not asked any more. start() throws when an address cannot be bound; afterwards nothing
+// throws, and a connection that misbehaves is closed.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/schema.hpp"
+#include "daemon/log.hpp"
+
+namespace sluice::daemon {
+
+struct readiness {
+    bool ready = false;
+    std::string why;  // shown to whoever asks, when not ready
+};
+
+// What the monitoring port shows. Called on the io_context's thread; must not block.
+class monitoring_source {
+  public:
+    virtual std::string render_metrics() = 0;
+    virtual struct readiness readiness() = 0;
+
+  protected:
+    ~monitoring_source() = default;
+};
+
+struct monitoring_limits {
+    std::size_t connections = 64;                    // more are closed at once
+    std::chrono::milliseconds read_timeout{30000};   // until the next request is there, whole
+    std::chrono::milliseconds write_timeout{30000};  // until a response is taken, whole
+    std::uint32_t header_bytes = 8192;
+    std::uint64_t body_bytes = 1024;  // nobody needs one; what fits is ignored
+};
+
+class monitoring_server {
+  public:
+    monitoring_server(boost::asio::io_context& io, std::vector<config::listen_address> addresses,
+                      monitoring_source& source, logger& log, monitoring_limits limits = {});
+    ~monitoring_server();  // as stop()
+    monitoring_server(const monitoring_server&) = delete;
+    monitoring_server& operator=(const monitoring_server&) = delete;
+
+    void start();
+    void stop() noexcept;  // closes listeners and connections; a second time does nothing
+
+    // One for each bound address, in order; tells what port 0 became.
+    [[nodiscard]] std::vector<std::uint16_t> ports() const;
+    [[nodiscard]] std::size_t connections() const noexcept;
+
+  private:
+    class core;
+    std::shared_ptr<core> core_;
+};
+
+}  // namespace sluice::daemon
