@@ -276,8 +276,8 @@ TEST(scram, step_after_the_end_fails) {
     EXPECT_EQ(failed.step(client.first()).what, kind::failed);
 }
 
-// A login's hashing happens on the event loop. The bound is far above what it takes (a few µs) so that
-// a loaded machine or a sanitizer passes and a key derivation in the wrong place does not.
+// A login's hashing happens on the event loop. The bound is far above what it takes (a few µs) so
+// that a loaded machine or a sanitizer passes and a key derivation in the wrong place does not.
 TEST(scram, exchange_costs_no_key_derivation) {
     scram_client client{std::string{password}};
     const auto final = client.final(first_step(client.first()).text);
