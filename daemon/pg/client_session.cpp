@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "daemon/pg/server_connection.hpp"
+#include "pool/sqlstate.hpp"
 #include "protocol/pg_build.hpp"
 
 namespace sluice::daemon {
@@ -15,7 +16,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t first_read = 512;     // most queries fit; an idle client has no more
 constexpr std::size_t most_read = 65536;
 constexpr auto last_words = std::chrono::seconds(2);
 
@@ -52,12 +52,16 @@ void client_session::start(pg_service& service, net::worker& home, net::accepted
 }
 
 client_session::client_session(pg_service& service, net::worker& home)
+    : client_session(service, home, service.next_serial()) {}
+
+client_session::client_session(pg_service& service, net::worker& home, std::uint64_t serial)
     : stream(first_read, most_read),
       service_(service),
       home_(home),
-      link_(service.parameters, service.statements, service.next_serial()),
+      link_(service.parameters, service.statements, serial),
       since_(steady_clock::now()) {
     waiter.worker = home.number();
+    waiter.serial = serial;
 }
 
 client_session::~client_session() { net::deadline_list::cancel(deadline_); }

@@ -32,6 +32,8 @@ class server_connection;
 
 // Bytes that one side may leave unsent or unread before the other side is paused.
 constexpr std::size_t high_water_mark = 262144;
+// What is read from a client at first: most queries fit, and an idle client has no more memory.
+constexpr std::size_t first_read = 512;
 
 class client_session final : public net::stream_owner,
                              public listed_session,
@@ -82,6 +84,7 @@ class client_session final : public net::stream_owner,
     pool::waiter waiter;
 
   private:
+    client_session(pg_service& service, net::worker& home, std::uint64_t serial);
     enum class phase : std::uint8_t { login, welcome, ready, dedicated, closing, closed };
 
     void on_bytes() override;

@@ -6,6 +6,7 @@
 
 #include "daemon/pg/client_session.hpp"
 #include "daemon/pg/server_connection.hpp"
+#include "pool/sqlstate.hpp"
 #include "protocol/pg_build.hpp"
 
 namespace sluice::daemon {

@@ -13,7 +13,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t first_read = 16384;
+constexpr std::size_t usual_read = 16384;
 constexpr std::size_t most_read = 65536;
 
 // A connection that was used this recently is believed to be sound without a look.
@@ -35,7 +35,7 @@ net::clock_time spread(net::clock_time born, config::milliseconds lifetime) {
 server_connection::server_connection(pg_service& service, pool_entry& pool, net::worker& home,
                                      pool::upstream_connection upstream)
     : link(service.parameters, std::move(upstream.reported)),
-      stream(first_read, most_read),
+      stream(usual_read, most_read),
       service_(service),
       pool_(pool),
       home_(&home),

@@ -1,0 +1,272 @@
+#include "daemon/app.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <exception>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "config/diff.hpp"
+#include "config/environment.hpp"
+#include "config/load.hpp"
+#include "daemon/http/monitoring.hpp"
+#include "daemon/log.hpp"
+#include "daemon/net/listener.hpp"
+#include "daemon/net/worker.hpp"
+#include "daemon/pg/service.hpp"
+#include "daemon/version.hpp"
+#include "metrics/exposition.hpp"
+#include "systemd/notify.hpp"
+
+namespace sluice::daemon {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+std::string text_of(const config::listen_address& address) {
+    if (address.type == config::listen_address::kind::unix_socket) {
+        return "unix:" + address.path + ":" + std::to_string(address.port);
+    }
+    return address.host + ":" + std::to_string(address.port);
+}
+
+// A descriptor for each client and server connection: as many as this process may have.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+unsigned worker_count(const config::settings& settings) {
+    if (settings.workers != 0) return settings.workers;
+    return std::max(1U, std::thread::hardware_concurrency());
+}
+
+class app final : public monitoring_source {
+  public:
+    explicit app(const run_options& options)
+        : options_(options), log_(options.settings.log), current_(options.settings) {}
+
+    int run();
+
+  private:
+    std::string render_metrics() override;
+    struct readiness readiness() override;
+
+    void build();
+    void listen();
+    void wait_for_signals();
+    void on_signal(int number);
+    void reload();
+    void begin_shutdown();
+    void check_shutdown(net::clock_time now);
+    void finish();
+    void hint_at_poolers(const directory& from);
+
+    run_options options_;
+    logger log_;
+    config::settings current_;
+    std::vector<std::unique_ptr<net::worker>> workers_;
+    std::unique_ptr<pg_service> service_;
+    std::vector<std::unique_ptr<net::listener>> listeners_;
+    std::unique_ptr<monitoring_server> monitoring_;
+    std::unique_ptr<boost::asio::signal_set> signals_;
+    std::thread closer_;
+    net::clock_time shutdown_due_ = net::clock_time::max();
+    net::clock_time last_log_tick_{};
+    bool ending_ = false;
+};
+
+void app::build() {
+    const auto first = std::make_shared<const directory>(current_);
+    hint_at_poolers(*first);
+    std::vector<net::worker*> plain;
+    for (unsigned i = 0; i < worker_count(current_); ++i) {
+        workers_.push_back(std::make_unique<net::worker>(i));
+        plain.push_back(workers_.back().get());
+    }
+    service_ = std::make_unique<pg_service>(first, plain, log_);
+    for (auto& worker : workers_) {
+        worker->on_tick([this, &on = *worker](net::clock_time now) { service_->tick(on, now); });
+    }
+    workers_[0]->on_tick([this](net::clock_time now) {
+        if (now - last_log_tick_ > std::chrono::seconds(1)) {
+            last_log_tick_ = now;
+            log_.tick();
+        }
+        check_shutdown(now);
+    });
+}
+
+void app::hint_at_poolers(const directory& from) {
+    for (const auto& name : from.pooled_upstreams()) {
+        log_.warning("upstream is a pooled Neon endpoint",
+                     {{"database", name},
+                      {"hint", "use the direct host (without -pooler): one pooler is enough, and "
+                               "session features work"}});
+    }
+}
+
+void app::listen() {
+    auto& io = workers_[0]->io();
+    for (const auto& address : current_.postgres.listen) {
+        for (auto& bound : net::bind_all(address, current_.postgres.listen_backlog)) {
+            listeners_.push_back(std::make_unique<net::listener>(
+                io, std::move(bound),
+                [this](net::accepted_socket socket) { service_->accept(std::move(socket)); }));
+        }
+        log_.info("listening for postgres clients", {{"on", text_of(address)}});
+    }
+    monitoring_ =
+        std::make_unique<monitoring_server>(io, current_.monitoring.listen, *this, log_);
+    monitoring_->start();
+    for (const auto& address : current_.monitoring.listen) {
+        log_.info("listening for monitoring", {{"on", text_of(address)}});
+    }
+    for (auto& listener : listeners_) listener->start();
+}
+
+void app::wait_for_signals() {
+    signals_->async_wait([this](const boost::system::error_code& ec, int number) {
+        if (ec) return;
+        on_signal(number);
+        wait_for_signals();
+    });
+}
+
+void app::on_signal(int number) {
+    if (number == SIGHUP) return reload();
+    if (ending_) {  // a second time: at once
+        shutdown_due_ = steady_clock::now();
+        return;
+    }
+    begin_shutdown();
+}
+
+// What can change while running does; the rest is named and waits. A bad file changes nothing.
+void app::reload() {
+    if (options_.config_file.empty()) {
+        log_.info("nothing to reload: there is no configuration file");
+        return;
+    }
+    systemd::notify_reloading();
+    service_->threads.run([this] {
+        try {
+            auto loaded = config::load_file(options_.config_file, config::process_environment());
+            const auto changed = config::diff(current_, loaded.settings);
+            for (const auto& key : changed.restart) {
+                log_.warning("setting needs a restart", {{"key", key}});
+            }
+            auto next = loaded.settings;
+            next.workers = current_.workers;
+            next.postgres.listen = current_.postgres.listen;
+            next.postgres.auth_type = current_.postgres.auth_type;
+            next.postgres.databases = current_.postgres.databases;
+            next.monitoring = current_.monitoring;
+            for (auto& [name, database] : next.postgres.databases) {
+                const auto at = loaded.settings.postgres.databases.find(name);
+                if (at == loaded.settings.postgres.databases.end()) continue;
+                const auto url = database.url;
+                database = at->second;
+                database.url = url;
+            }
+            const auto fresh = std::make_shared<const directory>(next);
+            workers_[0]->post([this, fresh, next, keys = changed.live.size()] {
+                current_ = next;
+                log_.configure(next.log);
+                service_->replace_directory(fresh);
+                log_.info("configuration reloaded", {{"changed", keys}});
+                systemd::notify_ready("serving");
+            });
+        } catch (const std::exception& error) {
+            log_.error("configuration not reloaded", {{"why", error.what()}});
+            systemd::notify_ready("serving; the last reload failed");
+        }
+    });
+}
+
+void app::begin_shutdown() {
+    ending_ = true;
+    systemd::notify_stopping("draining");
+    log_.info("shutting down", {{"shutdown_timeout", current_.postgres.shutdown_timeout}});
+    shutdown_due_ = steady_clock::now() + current_.postgres.shutdown_timeout;
+    for (auto& listener : listeners_) listener->stop();
+    service_->drain();
+}
+
+void app::check_shutdown(net::clock_time now) {
+    if (!ending_) return;
+    std::uint32_t left = 0;
+    for (const auto& count : service_->clients_on) left += count.load();
+    if (left > 0 && now < shutdown_due_) return;
+    if (left > 0) log_.warning("clients cut off at shutdown", {{"clients", left}});
+    ending_ = false;
+    signals_->cancel();
+    monitoring_->stop();
+    finish();
+}
+
+// Workers still run while everything is closed; then they stop, each on its own thread.
+void app::finish() {
+    closer_ = std::thread([this] {
+        service_->close_all();
+        for (auto& worker : workers_) {
+            // Twice round the loop: closing posts what lets go of the last owners.
+            worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
+        }
+    });
+}
+
+int app::run() {
+    std::signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    try {
+        build();
+        signals_ = std::make_unique<boost::asio::signal_set>(workers_[0]->io(), SIGINT, SIGTERM,
+                                                             SIGHUP);
+        wait_for_signals();
+        listen();
+    } catch (const std::exception& error) {
+        log_.error("cannot start", {{"why", error.what()}});
+        return 1;
+    }
+    for (auto& worker : workers_) worker->start();
+    log_.info("sluice is ready", {{"version", version}, {"workers", workers_.size()}});
+    systemd::notify_ready("serving");
+    for (auto& worker : workers_) worker->join();
+    if (closer_.joinable()) closer_.join();
+    listeners_.clear();
+    monitoring_.reset();
+    signals_.reset();
+    log_.info("sluice has ended");
+    return 0;
+}
+
+std::string app::render_metrics() {
+    metrics::snapshot out;
+    out.process.version = version;
+    out.process.usage = metrics::read_process_usage();
+    service_->fill(out);
+    return metrics::render(out);
+}
+
+struct readiness app::readiness() {
+    struct readiness out;
+    out.ready = service_->ready(out.why);
+    return out;
+}
+
+}  // namespace
+
+int run(const run_options& options) {
+    app daemon(options);
+    return daemon.run();
+}
+
+}  // namespace sluice::daemon
