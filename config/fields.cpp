@@ -1,0 +1,284 @@
+#include "config/fields.hpp"
+
+#include <array>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace sluice::config {
+
+namespace {
+
+template <class Value>
+struct is_optional : std::false_type {};
+template <class Value>
+struct is_optional<std::optional<Value>> : std::true_type {};
+
+// The value behind a chain of member pointers.
+template <auto First, auto... Rest>
+auto& member_of(auto& owner) {
+    if constexpr (sizeof...(Rest) == 0) {
+        return owner.*First;
+    } else {
+        return member_of<Rest...>(owner.*First);
+    }
+}
+
+template <class Owner, class Codec, auto... Path>
+constexpr field<Owner> row(std::string_view key, std::string_view unit, applies change,
+                           std::string_view text) {
+    using member = std::remove_reference_t<decltype(member_of<Path...>(std::declval<Owner&>()))>;
+    field<Owner> out;
+    out.key = key;
+    out.type = Codec::name;
+    out.unit = unit;
+    out.change = change;
+    out.text = text;
+    out.traits = Codec::traits;
+    out.expected = [] { return Codec::expected(); };
+    out.clear = [](Owner& owner) { member_of<Path...>(owner) = {}; };
+    out.same = [](const Owner& one, const Owner& other) {
+        return member_of<Path...>(one) == member_of<Path...>(other);
+    };
+    if constexpr (is_optional<member>::value) {
+        out.read = [](Owner& owner, std::string_view value) {
+            typename Codec::value parsed{};
+            Codec::read(value, parsed);
+            member_of<Path...>(owner) = std::move(parsed);
+        };
+        out.show = [](const Owner& owner) {
+            const auto& value = member_of<Path...>(owner);
+            return value ? Codec::show(*value) : std::string("inherited");
+        };
+    } else {
+        out.read = [](Owner& owner, std::string_view value) {
+            Codec::read(value, member_of<Path...>(owner));
+        };
+        out.show = [](const Owner& owner) { return Codec::show(member_of<Path...>(owner)); };
+    }
+    return out;
+}
+
+constexpr auto live = applies::live;
+constexpr auto restart = applies::restart;
+
+constexpr std::uint32_t most = 1'000'000;
+using positive = count<1, most>;
+using limit = count<0, most>;
+
+template <class Codec, auto... Path>
+constexpr auto top(std::string_view key, std::string_view unit, applies change,
+                   std::string_view text) {
+    return row<settings, Codec, Path...>(key, unit, change, text);
+}
+
+template <class Codec, auto Member>
+constexpr auto pg(std::string_view key, std::string_view unit, applies change,
+                  std::string_view text) {
+    return row<settings, Codec, &settings::postgres, Member>(key, unit, change, text);
+}
+
+template <class Codec, auto Member>
+constexpr auto tls(std::string_view key, std::string_view unit, applies change,
+                   std::string_view text) {
+    return row<settings, Codec, &settings::postgres, &postgres_settings::tls, Member>(key, unit,
+                                                                                      change, text);
+}
+
+using p = postgres_settings;
+
+constexpr std::array global_rows{
+    top<thread_count, &settings::workers>("workers", "threads", restart,
+                                          "Threads; `auto` is one for each core."),
+    top<choice<log_level>, &settings::log, &log_settings::level>(
+        "log.level", "", live, "The least severe lines to log: debug, info, warning or error."),
+    top<choice<log_format>, &settings::log, &log_settings::format>(
+        "log.format", "", restart, "Lines for people (text) or for machines (json)."),
+
+    pg<address_list, &p::listen>("postgres.listen", "", restart,
+                                 "Where Postgres clients connect; `unix:/run/sluice` makes the "
+                                 "socket `.s.PGSQL.6432` in that directory."),
+    pg<count<1, 65535>, &p::listen_backlog>("postgres.listen_backlog", "connections", restart,
+                                            "Connections that the kernel holds until accepted."),
+    pg<choice<auth_type>, &p::auth_type>(
+        "postgres.auth_type", "", restart,
+        "How clients prove who they are: trust, cleartext (over TLS or loopback only), "
+        "scram-sha-256, cert or passthrough (the password is proved by logging in upstream)."),
+    pg<duration, &p::passthrough_cache>(
+        "postgres.passthrough_cache", "seconds", live,
+        "How long a password that `passthrough` has proved is believed; 0 proves each login."),
+
+    pg<choice<pool_mode>, &p::pool_mode>("postgres.pool_mode", "", restart,
+                                         "When a server connection goes back to the pool: after a "
+                                         "session, a transaction or a statement."),
+    pg<positive, &p::pool_size>("postgres.pool_size", "connections", live,
+                                "Server connections of one pool, that is of one database and "
+                                "user; exact over all threads."),
+    pg<limit, &p::min_pool_size>(
+        "postgres.min_pool_size", "connections", live,
+        "Server connections that a pool keeps open; above 0 they can keep a Neon compute awake."),
+    pg<limit, &p::reserve_pool_size>(
+        "postgres.reserve_pool_size", "connections", live,
+        "Connections beyond `pool_size` for clients that waited for `reserve_pool_timeout`."),
+    pg<duration, &p::reserve_pool_timeout>("postgres.reserve_pool_timeout", "seconds", live,
+                                           "The wait after which the reserve is used; 0 never "
+                                           "uses it."),
+    pg<positive, &p::max_client_conn>("postgres.max_client_conn", "connections", live,
+                                      "Client connections in all."),
+    pg<limit, &p::max_db_connections>("postgres.max_db_connections", "connections", live,
+                                      "Server connections of one database over all users; 0 is no "
+                                      "limit."),
+    pg<limit, &p::max_db_client_connections>("postgres.max_db_client_connections", "connections",
+                                             live,
+                                             "Client connections of one database; 0 is no limit."),
+    pg<limit, &p::max_user_connections>("postgres.max_user_connections", "connections", live,
+                                        "Server connections of one user over all databases; 0 is "
+                                        "no limit."),
+    pg<limit, &p::max_user_client_connections>("postgres.max_user_client_connections",
+                                               "connections", live,
+                                               "Client connections of one user; 0 is no limit."),
+    pg<limit, &p::max_prepared_statements>(
+        "postgres.max_prepared_statements", "statements", restart,
+        "Prepared statements kept on one server connection, the least recently used evicted; 0 "
+        "passes the clients' names on unchanged."),
+    pg<count<1, 1000>, &p::max_concurrent_logins>("postgres.max_concurrent_logins", "logins", live,
+                                                  "Logins upstream that one pool runs at a time."),
+
+    pg<duration, &p::query_wait_timeout>("postgres.query_wait_timeout", "seconds", live,
+                                         "How long a client may wait for a server connection; 0 "
+                                         "is for ever."),
+    pg<duration, &p::query_wait_notify>(
+        "postgres.query_wait_notify", "seconds", live,
+        "The wait after which a client gets a notice that says why it waits; 0 sends none."),
+    pg<duration, &p::query_timeout>("postgres.query_timeout", "seconds", live,
+                                    "The longest a query may run; 0 is off."),
+    pg<duration, &p::transaction_timeout>("postgres.transaction_timeout", "seconds", live,
+                                          "The longest a transaction may last; 0 is off."),
+    pg<duration, &p::idle_transaction_timeout>(
+        "postgres.idle_transaction_timeout", "seconds", live,
+        "The longest a client may idle inside a transaction; 0 is off."),
+    pg<duration, &p::client_idle_timeout>("postgres.client_idle_timeout", "seconds", live,
+                                          "The longest a client may idle outside of "
+                                          "transactions; 0 is off."),
+    pg<duration, &p::client_login_timeout>("postgres.client_login_timeout", "seconds", live,
+                                           "The longest a client may take to log in; 0 is off."),
+    pg<duration, &p::server_idle_timeout>("postgres.server_idle_timeout", "seconds", live,
+                                          "Idle server connections are closed after this; 0 keeps "
+                                          "them."),
+    pg<duration, &p::server_lifetime>("postgres.server_lifetime", "seconds", live,
+                                      "Server connections older than this are closed when free; 0 "
+                                      "is no limit."),
+    pg<duration, &p::server_connect_timeout>("postgres.server_connect_timeout", "seconds", live,
+                                             "The longest a login upstream may take; 0 is off."),
+    pg<duration, &p::cancel_wait_timeout>("postgres.cancel_wait_timeout", "seconds", live,
+                                          "The longest a cancel request may take; 0 is off."),
+    pg<duration, &p::shutdown_timeout>("postgres.shutdown_timeout", "seconds", live,
+                                       "How long a stop waits for transactions to end; 0 waits "
+                                       "until they do."),
+
+    pg<plain_text, &p::server_reset_query>("postgres.server_reset_query", "", restart,
+                                           "Sent in session mode when a client leaves; an empty "
+                                           "text sends nothing."),
+
+    pg<on_off, &p::tcp_keepalive>("postgres.tcp_keepalive", "", restart,
+                                  "Whether the kernel probes idle connections."),
+    pg<kernel_seconds, &p::tcp_keepidle>("postgres.tcp_keepidle", "seconds", restart,
+                                         "Silence before the first probe; 0 leaves it to the "
+                                         "kernel."),
+    pg<kernel_seconds, &p::tcp_keepintvl>("postgres.tcp_keepintvl", "seconds", restart,
+                                          "Time between probes; 0 leaves it to the kernel."),
+    pg<count<0, 127>, &p::tcp_keepcnt>("postgres.tcp_keepcnt", "probes", restart,
+                                       "Unanswered probes that end a connection; 0 leaves it to "
+                                       "the kernel."),
+    pg<duration, &p::tcp_user_timeout>(
+        "postgres.tcp_user_timeout", "seconds", restart,
+        "How long sent bytes may stay unacknowledged; 0 leaves it to the kernel."),
+
+    tls<choice<tls_mode>, &tls_settings::mode>(
+        "postgres.tls.mode", "", restart,
+        "TLS towards clients: disable, allow (they choose), require, verify-ca or verify-full "
+        "(clients show a certificate)."),
+    tls<file_path, &tls_settings::certificate>("postgres.tls.certificate", "", live,
+                                               "PEM file with the certificate and its chain, leaf "
+                                               "first."),
+    tls<file_path, &tls_settings::key>("postgres.tls.key", "", live,
+                                       "PEM file with the private key."),
+    tls<file_path, &tls_settings::client_ca>(
+        "postgres.tls.client_ca", "", live,
+        "PEM file with the authorities that clients' certificates must come from."),
+
+    pg<name_list, &p::admin_users>("postgres.admin_users", "", live,
+                                   "Users that may run every command of the admin database."),
+    pg<name_list, &p::stats_users>("postgres.stats_users", "", live,
+                                   "Users that may read the admin database."),
+
+    top<tcp_address_list, &settings::monitoring, &monitoring_settings::listen>(
+        "monitoring.listen", "", restart,
+        "Where `/metrics`, `/healthz` and `/readyz` are served; `[]` serves them nowhere."),
+};
+
+template <class Codec, auto Member>
+constexpr auto db(std::string_view key, std::string_view unit, applies change,
+                  std::string_view text) {
+    return row<database_settings, Codec, Member>(key, unit, change, text);
+}
+
+using d = database_settings;
+
+constexpr std::array database_rows{
+    db<connection_string, &d::url>(
+        "url", "", restart,
+        "Any libpq connection string. A user in it is the upstream user for everyone; without one "
+        "each client's own user and password are used. Without the key, libpq's defaults hold."),
+    db<choice<pool_mode>, &d::pool_mode>("pool_mode", "", restart, "As in `postgres`."),
+    db<positive, &d::pool_size>("pool_size", "connections", live, "As in `postgres`."),
+    db<limit, &d::min_pool_size>("min_pool_size", "connections", live, "As in `postgres`."),
+    db<limit, &d::reserve_pool_size>("reserve_pool_size", "connections", live, "As in `postgres`."),
+    db<limit, &d::max_db_connections>("max_db_connections", "connections", live,
+                                      "As in `postgres`."),
+    db<limit, &d::max_db_client_connections>("max_db_client_connections", "connections", live,
+                                             "As in `postgres`."),
+    db<duration, &d::server_lifetime>("server_lifetime", "seconds", live, "As in `postgres`."),
+};
+
+template <class Codec, auto Member>
+constexpr auto us(std::string_view key, std::string_view unit, applies change,
+                  std::string_view text) {
+    return row<user_settings, Codec, Member>(key, unit, change, text);
+}
+
+using u = user_settings;
+
+constexpr std::array user_rows{
+    us<password, &u::password>("password", "", live,
+                               "A password or a verifier that `sluice hash-password` made. "
+                               "Needed by auth_type cleartext and scram-sha-256."),
+    us<choice<pool_mode>, &u::pool_mode>("pool_mode", "", restart, "As in `postgres`."),
+    us<positive, &u::pool_size>("pool_size", "connections", live, "As in `postgres`."),
+    us<limit, &u::reserve_pool_size>("reserve_pool_size", "connections", live, "As in `postgres`."),
+    us<limit, &u::max_user_connections>("max_user_connections", "connections", live,
+                                        "As in `postgres`."),
+    us<limit, &u::max_user_client_connections>("max_user_client_connections", "connections", live,
+                                               "As in `postgres`."),
+    us<duration, &u::query_timeout>("query_timeout", "seconds", live, "As in `postgres`."),
+    us<duration, &u::transaction_timeout>("transaction_timeout", "seconds", live,
+                                          "As in `postgres`."),
+    us<duration, &u::idle_transaction_timeout>("idle_transaction_timeout", "seconds", live,
+                                               "As in `postgres`."),
+    us<duration, &u::client_idle_timeout>("client_idle_timeout", "seconds", live,
+                                          "As in `postgres`."),
+};
+
+}  // namespace
+
+std::span<const field<settings>> global_fields() {
+    return global_rows;
+}
+std::span<const field<database_settings>> database_fields() {
+    return database_rows;
+}
+std::span<const field<user_settings>> user_fields() {
+    return user_rows;
+}
+
+}  // namespace sluice::config

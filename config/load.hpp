@@ -1,0 +1,25 @@
+// Reads a configuration file into settings. Every mistake is a config_error that names file, line
+// and key, what was found (never the value of a secret or of anything from outside) and what was
+// expected. Driven by the table of fields.hpp. Start-up and reload only.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/environment.hpp"
+#include "config/error.hpp"
+#include "config/schema.hpp"
+
+namespace sluice::config {
+
+struct loaded {
+    config::settings settings;
+    std::vector<std::string> warnings;  // one line each, with the key in front
+};
+
+[[nodiscard]] loaded load_file(const std::string& path, const environment& env);
+[[nodiscard]] loaded load_text(std::string_view yaml, std::string file_name,
+                               const environment& env);
+
+}  // namespace sluice::config
