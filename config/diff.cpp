@@ -1,0 +1,65 @@
+#include "config/diff.hpp"
+
+#include <map>
+#include <set>
+
+#include "config/document.hpp"
+#include "config/fields.hpp"
+
+namespace sluice::config {
+
+namespace {
+
+void add(changes& out, applies change, const std::string& path) {
+    (change == applies::live ? out.live : out.restart).push_back(path);
+}
+
+template <class Owner>
+void compare(changes& out, const std::string& prefix, std::span<const field<Owner>> fields,
+             const Owner& before, const Owner& after) {
+    for (const auto& row : fields) {
+        if (!row.same(before, after)) add(out, row.change, prefix + std::string(row.key));
+    }
+}
+
+// `presence` says how an entry that appears or goes applies.
+template <class Entry>
+void compare_entries(changes& out, std::string_view key, applies presence,
+                     std::span<const field<Entry>> fields,
+                     const std::map<std::string, Entry>& before,
+                     const std::map<std::string, Entry>& after) {
+    std::set<std::string> names;
+    for (const auto& [name, entry] : before)
+        names.insert(name);
+    for (const auto& [name, entry] : after)
+        names.insert(name);
+    for (const auto& name : names) {
+        const auto path = key_path(std::string(key), name);
+        const auto old_entry = before.find(name);
+        const auto new_entry = after.find(name);
+        if (old_entry == before.end() || new_entry == after.end()) {
+            add(out, presence, path);
+        } else {
+            compare(out, path + ".", fields, old_entry->second, new_entry->second);
+        }
+    }
+}
+
+}  // namespace
+
+changes diff(const settings& before, const settings& after) {
+    changes out;
+    compare(out, {}, global_fields(), before, after);
+    const auto& old_pg = before.postgres;
+    const auto& new_pg = after.postgres;
+    compare_entries(out, databases_key, applies::restart, database_fields(), old_pg.databases,
+                    new_pg.databases);
+    if (old_pg.users.has_value() != new_pg.users.has_value()) {
+        add(out, applies::live, std::string(users_key));
+    } else if (old_pg.users) {
+        compare_entries(out, users_key, applies::live, user_fields(), *old_pg.users, *new_pg.users);
+    }
+    return out;
+}
+
+}  // namespace sluice::config

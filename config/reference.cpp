@@ -1,0 +1,49 @@
+#include "config/reference.hpp"
+
+#include <algorithm>
+
+namespace sluice::config {
+
+namespace {
+
+constexpr std::string_view monitoring = "monitoring.";
+
+template <class Owner>
+void append(std::vector<reference_row>& out, const std::string& prefix,
+            std::span<const field<Owner>> fields) {
+    const Owner defaults;
+    for (const auto& row : fields) {
+        out.push_back({prefix + std::string(row.key), row.type, row.show(defaults), row.unit,
+                       row.change, row.text});
+    }
+}
+
+}  // namespace
+
+std::vector<reference_row> reference() {
+    std::vector<reference_row> out;
+    append(out, {}, global_fields());
+    out.push_back({std::string(databases_key), "mapping", "none", "", applies::restart,
+                   "The databases that clients may name. `\"*\"` takes every other name."});
+    append(out, std::string(databases_key) + ".<name>.", database_fields());
+    out.push_back({std::string(users_key), "mapping", "absent", "", applies::live,
+                   "The users that clients may log in as. Absent: the users and passwords of the "
+                   "databases' URLs. `{}`: nobody."});
+    append(out, std::string(users_key) + ".<name>.", user_fields());
+    // What is global and not of Postgres comes last on the page.
+    std::stable_partition(out.begin(), out.end(),
+                          [](const auto& row) { return !row.key.starts_with(monitoring); });
+    return out;
+}
+
+std::string markdown_line(const reference_row& row) {
+    std::string out = "| `" + row.key + "` | ";
+    out += row.type;
+    out += " | `" + row.default_value + "` | ";
+    out += row.unit;
+    out += row.change == applies::live ? " | live | " : " | restart | ";
+    out += row.text;
+    return out + " |";
+}
+
+}  // namespace sluice::config

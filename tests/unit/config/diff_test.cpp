@@ -1,0 +1,112 @@
+#include "config/diff.hpp"
+
+#include <gtest/gtest.h>
+
+#include "config/fields.hpp"
+
+namespace sluice::config {
+namespace {
+
+using namespace std::chrono_literals;
+using keys = std::vector<std::string>;
+
+settings one_of_each() {
+    settings out;
+    out.postgres.databases["app"].url = "host=a";
+    out.postgres.users.emplace()["alice"].password = "old";
+    return out;
+}
+
+TEST(diff, equal_settings_give_nothing) {
+    EXPECT_TRUE(diff(settings{}, settings{}).empty());
+    EXPECT_TRUE(diff(one_of_each(), one_of_each()).empty());
+}
+
+TEST(diff, what_the_operator_may_change_is_live) {
+    auto after = one_of_each();
+    after.log.level = log_level::debug;
+    after.postgres.pool_size = 5;
+    after.postgres.max_client_conn = 6;
+    after.postgres.query_timeout = 7s;
+    after.postgres.tls.certificate = "new.pem";
+    after.postgres.databases["app"].pool_size = 8;
+    after.postgres.users->at("alice").password = "new";
+    const auto out = diff(one_of_each(), after);
+    const keys live{"log.level",
+                    "postgres.pool_size",
+                    "postgres.max_client_conn",
+                    "postgres.query_timeout",
+                    "postgres.tls.certificate",
+                    "postgres.databases.app.pool_size",
+                    "postgres.users.alice.password"};
+    EXPECT_EQ(out.live, live);
+    EXPECT_TRUE(out.restart.empty());
+}
+
+TEST(diff, what_is_fixed_at_start_waits_for_a_restart) {
+    auto after = one_of_each();
+    after.workers = 2;
+    after.log.format = log_format::json;
+    after.postgres.listen.clear();
+    after.postgres.auth_type = auth_type::trust;
+    after.postgres.tls.mode = tls_mode::require;
+    after.monitoring.listen.clear();
+    after.postgres.databases["app"].url = "host=b";
+    const auto out = diff(one_of_each(), after);
+    const keys restart{
+        "workers",           "log.format",        "postgres.listen",           "postgres.auth_type",
+        "postgres.tls.mode", "monitoring.listen", "postgres.databases.app.url"};
+    EXPECT_EQ(out.restart, restart);
+    EXPECT_TRUE(out.live.empty());
+}
+
+TEST(diff, entry_that_appears_or_goes_is_named_once) {
+    auto after = one_of_each();
+    after.postgres.databases.erase("app");
+    after.postgres.databases["my.app"].pool_size = 1;
+    after.postgres.users->erase("alice");
+    after.postgres.users->emplace("bob", user_settings{});
+    const auto out = diff(one_of_each(), after);
+    EXPECT_EQ(out.restart, (keys{"postgres.databases.app", "postgres.databases.\"my.app\""}));
+    EXPECT_EQ(out.live, (keys{"postgres.users.alice", "postgres.users.bob"}));
+}
+
+TEST(diff, users_that_appear_as_a_whole_are_one_change) {
+    const auto out = diff(settings{}, one_of_each());
+    EXPECT_EQ(out.live, keys{"postgres.users"});
+    EXPECT_EQ(out.restart, keys{"postgres.databases.app"});
+}
+
+TEST(diff, user_pool_mode_waits_for_a_restart) {
+    auto after = one_of_each();
+    after.postgres.users->at("alice").pool_mode = pool_mode::session;
+    EXPECT_EQ(diff(one_of_each(), after).restart, keys{"postgres.users.alice.pool_mode"});
+}
+
+// Changes one field alone; whatever row it has must report it, and no other row may.
+TEST(diff, every_scalar_row_reports_its_own_change_only) {
+    for (const auto& row : global_fields()) {
+        settings after;
+        if (row.traits.is_list) {
+            row.read(after, row.key.ends_with("_users") ? "x" : "127.0.0.1:1");
+        } else {
+            for (const auto* value :
+                 {"3", "3s", "off", "session", "debug", "json", "trust", "require", "file.pem"}) {
+                try {
+                    row.read(after, value);
+                } catch (const bad_value&) {
+                    continue;
+                }
+                if (!row.same(settings{}, after)) break;
+            }
+        }
+        const auto out = diff(settings{}, after);
+        auto all = out.live;
+        all.insert(all.end(), out.restart.begin(), out.restart.end());
+        EXPECT_EQ(all, keys{std::string(row.key)});
+        EXPECT_EQ(out.live.size(), row.change == applies::live ? 1U : 0U) << row.key;
+    }
+}
+
+}  // namespace
+}  // namespace sluice::config
