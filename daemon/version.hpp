@@ -1,8 +1,8 @@
-// What `sluice --version` and the metrics say; CMakeLists.txt has the same number.
+// What `sluice --version` and the metrics say; the number is CMakeLists.txt's.
 #pragma once
 
 namespace sluice::daemon {
 
-inline constexpr const char* version = "0.1.0";
+inline constexpr const char* version = SLUICE_VERSION;
 
 }  // namespace sluice::daemon
