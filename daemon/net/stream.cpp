@@ -64,7 +64,7 @@ void stream::on_read(const boost::system::error_code& ec, std::size_t n) {
     if (detached_ != nullptr && ec == asio::error::operation_aborted) return after_operation();
     if (ec) return fail(ec);
     bytes_in_ += n;
-    next_read_ = n == armed_ ? std::min(most_read_, next_read_ * 4) : next_read_;
+    if (n == armed_) next_read_ = std::min(most_read_, next_read_ * 8);
     if (finishing_) {  // to nowhere
         rx.release(0);
         return arm_read();
@@ -72,6 +72,7 @@ void stream::on_read(const boost::system::error_code& ec, std::size_t n) {
     in_callback_ = true;
     if (tls_ == nullptr) {
         rx.commit(n);
+        if (n == armed_) read_more();
         owner_->on_bytes();
     } else {
         cipher_->commit(n);
@@ -95,6 +96,16 @@ void stream::on_read(const boost::system::error_code& ec, std::size_t n) {
     in_callback_ = false;
     if (socket_ == nullptr || detached_ != nullptr) return after_operation();
     arm_read();
+}
+
+// A read that filled its room was too small: takes the rest of what is there, so that the owner
+// sees it in one piece.
+void stream::read_more() {
+    const auto room = rx.prepare(rx.size() + next_read_);
+    const auto n = recv(descriptor(), room.data(), std::min(room.size(), most_read_), MSG_DONTWAIT);
+    if (n <= 0) return;  // nothing more, or an end: the next read will tell
+    rx.commit(static_cast<std::size_t>(n));
+    bytes_in_ += static_cast<std::uint64_t>(n);
 }
 
 void stream::start_tls(SSL_CTX* context, protocol::byte_span early) {

@@ -92,6 +92,7 @@ class stream {
     struct write_handler;
 
     void arm_read();
+    void read_more();
     void on_read(const boost::system::error_code& ec, std::size_t n);
     void on_written(const boost::system::error_code& ec);
     [[nodiscard]] std::size_t send_pieces(const protocol::outgoing& out);
