@@ -70,7 +70,7 @@ class Target:
     def address(self):
         return (self.host, self.port)
 
-    def raw(self, address=None, timeout=20.0):
+    def raw(self, address=None, timeout=10.0):
         """A connection on which nothing has been said."""
         conn = wire.Conn(address or self.address, timeout * SCALE)
         self.opened.append(conn)

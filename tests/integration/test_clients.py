@@ -347,7 +347,7 @@ def test_startup_packet_of_bad_length_is_refused(sluice, packet):
 
 
 def test_startup_packet_without_terminator_is_refused(sluice):
-    body = struct.pack("!i", wire.PROTOCOL_3_0) + b"user\0app\0database\0app\0x"
+    body = struct.pack("!i", wire.PROTOCOL_3_0) + b"user\0app\0database\0app\0xy"
     conn = sluice.raw()
     conn.send(struct.pack("!i", len(body) + 4) + body)
     assert refused(conn) in ("08P01", "closed")

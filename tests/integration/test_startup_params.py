@@ -96,7 +96,7 @@ def test_startup_parameter_is_not_seen_by_others(make_sluice, kind):
 
 def test_parameters_of_many_clients_stay_apart(make_sluice):
     sluice = make_sluice(postgres={"pool_size": 2})
-    clients = [sluice.connect(application_name=f"app-{i}", statement_timeout=str(10000 + i),
+    clients = [sluice.connect(application_name=f"app-{i}", statement_timeout=str(10001 + i),
                               TimeZone="Asia/Tokyo" if i % 2 else "UTC")
                for i in range(12)]
     for _ in range(5):
@@ -104,7 +104,7 @@ def test_parameters_of_many_clients_stay_apart(make_sluice):
             row = client.query("select current_setting('application_name'), "
                                "current_setting('statement_timeout'), "
                                "current_setting('TimeZone')").rows[0]
-            assert row == (f"app-{i}", f"{10000 + i}ms", "Asia/Tokyo" if i % 2 else "UTC")
+            assert row == (f"app-{i}", f"{10001 + i}ms", "Asia/Tokyo" if i % 2 else "UTC")
 
 
 def test_parameters_hold_for_the_extended_protocol_and_inside_transactions(make_sluice):

@@ -282,7 +282,7 @@ class Scram:
 
 
 class Conn:
-    def __init__(self, address, timeout=20.0):
+    def __init__(self, address, timeout=10.0):
         if isinstance(address, str):
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(timeout)
