@@ -296,7 +296,7 @@ class PgBouncer(Process):
         self.monitoring_port = None
 
     def start(self):
-        settings = self.config["postgres"]
+        settings = {"pool_mode": "transaction", **self.config["postgres"]}
         lines = ["[databases]"]
         for name, database in settings["databases"].items():
             words = psycopg.conninfo.conninfo_to_dict(database["url"])
