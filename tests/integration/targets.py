@@ -279,7 +279,7 @@ class Sluice(Process):
 
     def waiting(self):
         """Clients in the queue for a server connection, over all pools."""
-        return self.metrics().one(r"waiting", kind="gauge").total()
+        return self.metrics()["sluice_pool_waiting_clients"].total()
 
     def wait_waiting(self, count):
         wire.eventually(lambda: self.waiting() == count, 10 * SCALE, f"{count} waiting clients")

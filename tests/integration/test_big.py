@@ -170,15 +170,15 @@ def test_slow_reader_stops_the_sender(make_sluice, pg):
 def test_slow_reader_in_steps_gets_everything(make_sluice):
     sluice = make_sluice(postgres={"pool_size": 1})
     conn = sluice.raw()
-    conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
     conn.login("app", "app", PASSWORDS["app"])
-    conn.send(wire.query("select repeat('x', 10000) from generate_series(1, 200)"))
+    conn.send(wire.query("select repeat('x', 10000) from generate_series(1, 100)"))
     got = bytearray()
     while not got.endswith(b"Z\0\0\0\5I"):
         data = conn.sock.recv(3000)
         assert data
         got += data
-    assert got.count(b"D\0\0") == 200
+    assert got.count(b"D\0\0") == 100
 
 
 @needs_honest_memory
