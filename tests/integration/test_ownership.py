@@ -92,9 +92,9 @@ class Client:
         chunks = []
         if not self.prepared:
             chunks += [wire.close("S", "mine"),
-                       P("mine", "select $1::int, $2::int, current_setting('application_name') "
-                                 f"-- {self.number % 7}")]
-        self.conn.send(*chunks, B("", "mine", [self.number, self.serial]), E(), S)
+                       P("mine", f"select {self.number}, $1::int, "
+                                 "current_setting('application_name')")]
+        self.conn.send(*chunks, B("", "mine", [self.serial]), E(), S)
         result = self.conn.recv_until("Z")
         self.prepared = self.prepared or not result.errors
         self.check(result)
