@@ -18,7 +18,10 @@ from postgres import Postgres  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than about five seconds")
-    targets.fail_without_binary()
+    if targets.TARGET == "sluice" and not targets.BINARY.exists():
+        raise pytest.UsageError(f"{targets.BINARY} does not exist: build it or set SLUICE_BINARY")
+    for name in [n for n in os.environ if n.startswith("PG")]:
+        del os.environ[name]  # no test may reach a server that it did not start
 
 
 @pytest.fixture(scope="session")

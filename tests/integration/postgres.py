@@ -1,4 +1,4 @@
-"""A private PostgreSQL for one test run: temporary directory, free port, never the machine's own."""
+"""A private PostgreSQL for one test run: a temporary directory, a free port."""
 
 import glob
 import os

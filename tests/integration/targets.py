@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -132,8 +131,9 @@ class Process(Target):
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=0",
             "TSAN_OPTIONS": "exitcode=66:halt_on_error=0:second_deadlock_stack=1",
             **os.environ, **self.environment_extra}
-        environment.pop("DATABASE_URL", None) if "DATABASE_URL" not in self.environment_extra \
-            else None
+        for name in ("DATABASE_URL", "SLUICE_CONFIG"):
+            if name not in self.environment_extra:
+                environment.pop(name, None)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=environment,
@@ -416,13 +416,9 @@ class Factory:
 def run_sluice(*arguments, stdin="", environment=None, timeout=20):
     """A short-lived run of the binary: (exit code, stdout, stderr)."""
     variables = {**os.environ, **(environment or {})}
-    if "DATABASE_URL" not in (environment or {}):
-        variables.pop("DATABASE_URL", None)
+    for name in ("DATABASE_URL", "SLUICE_CONFIG"):
+        if name not in (environment or {}):
+            variables.pop(name, None)
     done = subprocess.run([str(BINARY), *map(str, arguments)], input=stdin, text=True,
                           capture_output=True, timeout=timeout * SCALE, env=variables)
     return done.returncode, done.stdout, done.stderr
-
-
-def fail_without_binary():
-    if TARGET == "sluice" and not BINARY.exists():
-        sys.exit(f"{BINARY} does not exist: build it or set SLUICE_BINARY")

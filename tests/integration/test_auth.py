@@ -28,7 +28,7 @@ def failure(target, **arguments):
     return caught.value
 
 
-# ---- SCRAM ---------------------------------------------------------------------------------------
+# ---- SCRAM --------------------------------------------------------------------------------------
 
 
 def test_scram_right_password_logs_in(sluice):
@@ -142,7 +142,7 @@ def test_scram_broken_final_message_is_refused(sluice, change):
     assert set(rest.codes) <= {"28P01", "08P01"}
 
 
-# ---- SCRAM-SHA-256-PLUS ----------------------------------------------------------------------------
+# ---- SCRAM-SHA-256-PLUS -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_scram_flag_y_without_tls_logs_in(tls_sluice):
     assert tls_sluice.connect(gs2="y").query("select 1").value == "1"
 
 
-# ---- cleartext ---------------------------------------------------------------------------------------
+# ---- cleartext ----------------------------------------------------------------------------------
 
 
 def test_cleartext_over_loopback_logs_in(make_sluice):
@@ -229,7 +229,7 @@ def test_cleartext_from_elsewhere_needs_tls(make_sluice, server_certificates):
         .query("select 1").value == "1"
 
 
-# ---- trust and certificates -----------------------------------------------------------------------------
+# ---- trust and certificates ---------------------------------------------------------------------
 
 
 def test_trust_asks_for_nothing(make_sluice):
@@ -264,7 +264,7 @@ def test_cert_missing_is_refused(cert_sluice):
         cert_sluice.connect(user="alice")
 
 
-# ---- passthrough ------------------------------------------------------------------------------------------
+# ---- passthrough --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_passthrough_many_logins_share_the_pool(passthrough, pg):
     assert pg.session_count(user="alice") <= 5
 
 
-# ---- where secrets come from --------------------------------------------------------------------------------
+# ---- where secrets come from --------------------------------------------------------------------
 
 
 def test_verifier_as_password_logs_in(make_sluice):
@@ -345,9 +345,10 @@ def test_users_of_the_urls_are_the_users_when_none_are_configured(make_sluice):
 def test_database_url_alone_serves_its_own_user(make_sluice, pg, tmp_path):
     """No configuration file: the URL's own database, user and password; default ports."""
     port = 6432
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            pytest.skip("something listens on 6432")
+    for default in (port, 9127):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", default)) == 0:
+                pytest.skip(f"something listens on {default}")
     factory_made = targets.Sluice(tmp_path / "bare", {"postgres": {"listen": []}},
                                   environment={"DATABASE_URL": pg.url()})
     factory_made._spawn([targets.BINARY, "serve"])
@@ -367,7 +368,7 @@ def test_hash_password_makes_a_verifier_that_logs_in(make_sluice):
     assert sluice.connect(secret="my password").query("select 1").value == "1"
 
 
-# ---- nothing secret in the log --------------------------------------------------------------------------------
+# ---- nothing secret in the log ------------------------------------------------------------------
 
 
 def test_no_secret_is_written_to_the_log(make_sluice, pg):

@@ -219,7 +219,7 @@ def test_cancel_request_over_direct_tls_stops_the_query(tls_sluice):
     assert conn.recv_until("Z").codes == ["57014"]
 
 
-# ---- protocol versions -------------------------------------------------------------------------
+# ---- protocol versions --------------------------------------------------------------------------
 
 
 def test_protocol_3_0_gets_a_key_of_four_bytes(sluice):
@@ -296,7 +296,7 @@ def test_other_major_version_is_refused(sluice, version):
     assert refused(conn) in ("0A000", "08P01", "closed")
 
 
-# ---- startup packets ---------------------------------------------------------------------------
+# ---- startup packets ----------------------------------------------------------------------------
 
 
 def test_startup_packet_byte_by_byte_is_understood(sluice):

@@ -24,7 +24,7 @@ def run(target, *command, stdin=None, timeout=60, check=True, **environment):
     return done.stdout if check else done
 
 
-# ---- psql --------------------------------------------------------------------------------------------
+# ---- psql ---------------------------------------------------------------------------------------
 
 
 def psql(target, script, *options, **environment):
@@ -100,7 +100,7 @@ def test_pg_dump_dumps_through_a_session_pool(make_sluice, direct, table):
     assert strip(run(sluice, "pg_dump", "-t", "t")) == strip(run(direct, "pg_dump", "-t", "t"))
 
 
-# ---- pgbench ------------------------------------------------------------------------------------------
+# ---- pgbench ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_pgbench_500_clients_on_a_pool_of_5(sluice, bench_tables, pg):
     assert pg.session_count() <= 5
 
 
-# ---- psycopg 3 ------------------------------------------------------------------------------------------
+# ---- psycopg 3 ----------------------------------------------------------------------------------
 
 
 def test_psycopg_sync(sluice, table):
@@ -286,7 +286,7 @@ def test_psycopg_many_threads(make_sluice):
     assert not problems, problems[:3]
 
 
-# ---- asyncpg --------------------------------------------------------------------------------------------
+# ---- asyncpg ------------------------------------------------------------------------------------
 
 
 def with_asyncpg(sluice, work, **options):

@@ -45,7 +45,7 @@ def sample(sluice, pg, count, seconds, work, **which):
     return counts
 
 
-# ---- modes ---------------------------------------------------------------------------------------
+# ---- modes --------------------------------------------------------------------------------------
 
 
 def test_transaction_mode_shares_one_connection(make_sluice):
@@ -133,7 +133,7 @@ def test_pool_mode_of_a_user_wins_over_the_databases(make_sluice, pg):
     assert alice.query("show work_mem").value == "17MB"
 
 
-# ---- sizes ---------------------------------------------------------------------------------------
+# ---- sizes --------------------------------------------------------------------------------------
 
 
 def short_transaction(conn, _):
@@ -220,7 +220,7 @@ def test_pool_size_changes_on_sighup(make_sluice, pg):
     assert a.query("commit").status == "I"
 
 
-# ---- limits --------------------------------------------------------------------------------------
+# ---- limits -------------------------------------------------------------------------------------
 
 
 def refused(sluice, **arguments):
@@ -327,7 +327,7 @@ def test_limits_are_not_revealed_before_the_password(make_sluice):
     assert refused(sluice, user="ghost", database="nowhere", secret="wrong").code == "28P01"
 
 
-# ---- order ---------------------------------------------------------------------------------------
+# ---- order --------------------------------------------------------------------------------------
 
 
 def test_waiting_clients_are_served_in_order(make_sluice):
@@ -367,7 +367,7 @@ def test_client_that_leaves_the_queue_is_passed_over(make_sluice):
     assert second.recv_until("Z").value == "2"
 
 
-# ---- names ---------------------------------------------------------------------------------------
+# ---- names --------------------------------------------------------------------------------------
 
 
 def test_star_database_serves_every_name(make_sluice, pg):

@@ -189,7 +189,7 @@ def test_discard_in_a_batch_with_parse_behind_it(one):
     assert client.run(P("t", "select 3"), B("", "t"), E(), S).rows == [("3",)]
 
 
-# ---- plans that change -----------------------------------------------------------------------------
+# ---- plans that change --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_dropped_and_created_table_is_planned_anew(one, pg, changing):
     assert client.run(B("", "s"), E(), S).rows == [("2",)]
 
 
-# ---- many at once ------------------------------------------------------------------------------------
+# ---- many at once -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def fake_database(fake):
     return {"databases": {"app": {"url": fake.url()}}}
 
 
-# ---- 1: replies are paired by a queue ------------------------------------------------------------
+# ---- 1: replies are paired by a queue -----------------------------------------------------------
 
 
 def test_trap_1_parse_and_flush_right_behind_the_error_keep_the_connection(one):
@@ -70,7 +70,7 @@ def test_trap_1_pipelined_simple_queries_are_answered_in_order(one):
     assert [int(r[0]) for r in result.rows] == [x for i in range(100) for x in (i, -i)]
 
 
-# ---- 2: errors in a pipeline ----------------------------------------------------------------------
+# ---- 2: errors in a pipeline --------------------------------------------------------------------
 
 
 def test_trap_2_error_skips_to_the_matching_sync_only(one):
@@ -113,7 +113,7 @@ def test_trap_2_error_reaches_only_the_client_that_caused_it(one):
         assert b.recv_until("Z").rows == [(str(i),)]
 
 
-# ---- 3: nothing of a batch whose head was refused ----------------------------------------------------
+# ---- 3: nothing of a batch whose head was refused -----------------------------------------------
 
 
 def test_trap_3_rest_of_a_batch_refused_by_the_queue_is_never_run(make_sluice, pg, table):
@@ -151,7 +151,7 @@ def test_trap_3_other_client_never_sees_rows_of_a_refused_batch(make_sluice):
         assert holder.query("select 'h'").rows == [("h",)]
 
 
-# ---- 4: COPY --------------------------------------------------------------------------------------------
+# ---- 4: COPY ------------------------------------------------------------------------------------
 
 
 def test_trap_4_copy_in_simple_and_extended(one, table):
@@ -255,7 +255,7 @@ def test_trap_4_copy_in_pipeline_with_later_batches(one, direct, table):
     assert seen[0] == seen[1]
 
 
-# ---- 5: Flush without Sync ----------------------------------------------------------------------------
+# ---- 5: Flush without Sync ----------------------------------------------------------------------
 
 
 def test_trap_5_flush_holds_the_connection_until_sync(one):
@@ -310,7 +310,7 @@ def test_trap_5_forwarded_at_flush_and_not_at_sync(one):
     assert conn.run(S).types == "Z"
 
 
-# ---- 6: unnamed and named -----------------------------------------------------------------------------
+# ---- 6: unnamed and named -----------------------------------------------------------------------
 
 
 def test_trap_6_unnamed_statement_is_overwritten(one):
@@ -371,7 +371,7 @@ def test_trap_6_portals_die_with_their_transaction(one):
     assert conn.run(E("p"), S, check=False).codes == ["34000"]
 
 
-# ---- 7: names of our own --------------------------------------------------------------------------------
+# ---- 7: names of our own ------------------------------------------------------------------------
 
 
 def test_trap_7_close_of_one_clients_name_leaves_the_others(one):
@@ -418,7 +418,7 @@ def test_trap_7_own_names_are_not_shown_in_errors(one):
     assert '"my_name"' in error["M"]
 
 
-# ---- 8: DISCARD and several statements ----------------------------------------------------------------------
+# ---- 8: DISCARD and several statements ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["simple", "extended", "among_others"])
@@ -454,7 +454,7 @@ def test_trap_8_error_aborts_the_rest_of_a_query_and_its_implicit_transaction(on
     assert conn.query("select count(*) from t").value == "0"
 
 
-# ---- 9: transaction status ----------------------------------------------------------------------------------
+# ---- 9: transaction status ----------------------------------------------------------------------
 
 
 STATUS = [("begin", "T"), ("select 1", "T"), ("savepoint a", "T"), ("select 1/0", "E"),
@@ -495,7 +495,7 @@ def test_trap_9_fatal_error_without_ready_ends_the_query(two):
     assert other.query("select 1").value == "1"
 
 
-# ---- 10: cancel (test_cancel.py has the rest) ---------------------------------------------------------------
+# ---- 10: cancel (test_cancel.py has the rest) ---------------------------------------------------
 
 
 def test_trap_10_cancel_is_answered_by_the_end_only(one, pg):
@@ -507,7 +507,7 @@ def test_trap_10_cancel_is_answered_by_the_end_only(one, pg):
     assert conn.query("select 1").types == "TDCZ"
 
 
-# ---- 11: ParameterStatus -------------------------------------------------------------------------------------
+# ---- 11: ParameterStatus ------------------------------------------------------------------------
 
 
 def test_trap_11_changes_are_reported_in_the_servers_own_form(one, direct):
@@ -529,7 +529,7 @@ def test_trap_11_parameter_changed_by_the_server_while_linked_is_forwarded(make_
     assert conn.query("select change").parameters == {"in_hot_standby": "on"}
 
 
-# ---- 12: asynchronous messages ---------------------------------------------------------------------------------
+# ---- 12: asynchronous messages ------------------------------------------------------------------
 
 
 def test_trap_12_notices_keep_their_place_among_the_rows(one, direct):
@@ -577,7 +577,7 @@ def test_trap_12_asynchronous_messages_are_not_counted_as_replies(make_sluice, m
             assert conn.query(f"select {i}").rows == [(f"select {i}",)]
 
 
-# ---- 13: startup (test_clients.py has the rest) -----------------------------------------------------------------
+# ---- 13: startup (test_clients.py has the rest) -------------------------------------------------
 
 
 def test_trap_13_encryption_requests_then_startup_in_one_connection(one):
@@ -590,7 +590,7 @@ def test_trap_13_encryption_requests_then_startup_in_one_connection(one):
     assert conn.query("select 1").value == "1"
 
 
-# ---- 14: framing -------------------------------------------------------------------------------------------------
+# ---- 14: framing --------------------------------------------------------------------------------
 
 
 def test_trap_14_messages_in_single_bytes_are_understood(one):
@@ -646,7 +646,7 @@ def test_trap_14_both_directions_full_do_not_deadlock(one):
     assert conn.query("select 1").value == "1"
 
 
-# ---- 15: portals --------------------------------------------------------------------------------------------------
+# ---- 15: portals --------------------------------------------------------------------------------
 
 
 def test_trap_15_row_limit_suspends_and_resumes(one):
@@ -713,7 +713,7 @@ def test_trap_15_half_closed_client_still_gets_its_answer(one, direct):
     assert seen[0] == seen[1] == "TDCZ"
 
 
-# ---- replication --------------------------------------------------------------------------------------------------
+# ---- replication --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -771,7 +771,7 @@ def test_physical_replication_serves_pg_receivewal(replication, pg):
                     "the walsender gone")
 
 
-# ---- whole conversations, compared with PostgreSQL's own -------------------------------------------------------------
+# ---- whole conversations, compared with PostgreSQL's own ----------------------------------------
 
 
 def random_conversation(rng):

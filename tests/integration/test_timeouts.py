@@ -43,7 +43,7 @@ def held(make_sluice):
     return make
 
 
-# ---- waiting ---------------------------------------------------------------------------------------
+# ---- waiting ------------------------------------------------------------------------------------
 
 
 def test_query_wait_timeout_ends_the_wait(held):
@@ -104,7 +104,7 @@ def test_no_notice_without_waiting(make_sluice):
     assert not conn.query("select pg_sleep(0.3)").notices
 
 
-# ---- queries and transactions ------------------------------------------------------------------------
+# ---- queries and transactions -------------------------------------------------------------------
 
 
 def test_query_timeout_ends_a_long_query(make_sluice, pg):
@@ -217,7 +217,7 @@ def test_client_login_timeout_ends_a_slow_login(make_sluice, said):
     assert sluice.connect().query("select pg_sleep(0.6)").tags == ["SELECT 1"]
 
 
-# ---- server connections -----------------------------------------------------------------------------------
+# ---- server connections -------------------------------------------------------------------------
 
 
 def test_server_idle_timeout_closes_idle_connections(make_sluice, pg):

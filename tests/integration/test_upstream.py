@@ -19,7 +19,7 @@ def served(target, **arguments):
     return target.connect(**arguments).query("select 1").value == "1"
 
 
-# ---- connection strings ------------------------------------------------------------------------
+# ---- connection strings -------------------------------------------------------------------------
 
 
 def test_tls_upstream_is_used(make_sluice, pg):
@@ -139,6 +139,47 @@ def test_url_without_a_user_takes_the_clients_own(make_sluice, pg):
     assert pg.session_count(user="alice") == 1
 
 
+def test_name_that_does_not_resolve_is_an_error_and_keeps_nobody_waiting(make_sluice):
+    sluice = make_sluice(postgres={"query_wait_timeout": "2s", "databases": {
+        "lost": {"url": "postgresql://app:x@no-such-host.invalid:5432/app"}}})
+    other = sluice.connect()
+    lost = []
+    for _ in range(10):
+        conn = sluice.raw()
+        conn.send(wire.startup({"user": "app", "database": "lost"}))
+        lost.append(conn)
+    slowest = 0
+    for _ in range(50):
+        started = time.monotonic()
+        assert other.query("select 1").value == "1"
+        slowest = max(slowest, time.monotonic() - started)
+    assert slowest < 0.3 * targets.SCALE
+    for conn in lost:
+        with pytest.raises((wire.PgError, wire.Closed)):
+            conn.authenticate(PASSWORDS["app"])
+            conn.query("select 1")
+
+
+def keepalive_timers(local=None, remote=None):
+    """The timers (2: keepalive) of the TCP connections of a local or to a remote port."""
+    found = []
+    for line in open("/proc/net/tcp").read().splitlines()[1:]:
+        words = line.split()
+        ports = [int(w.split(":")[1], 16) for w in words[1:3]]
+        if words[3] == "01" and (local in (None, ports[0])) and (remote in (None, ports[1])):
+            found.append(words[5].split(":")[0])
+    return found
+
+
+def test_keepalive_is_on_towards_clients_and_server(sluice, pg):
+    conn = sluice.connect()
+    conn.query("select 1")
+    wire.eventually(lambda: keepalive_timers(sluice.port, conn.sock.getsockname()[1]) == ["02"],
+                    3, "keepalive towards the client")
+    wire.eventually(lambda: keepalive_timers(remote=pg.port) == ["02"], 3,
+                    "keepalive towards the server")
+
+
 def test_pooler_host_is_hinted_at_in_the_log(make_sluice, pg):
     sluice = make_sluice(postgres=database(
         f"postgresql://app:{PASSWORDS['app']}@ep-cool-1234-pooler.example.invalid:{pg.port}/app"
@@ -147,7 +188,7 @@ def test_pooler_host_is_hinted_at_in_the_log(make_sluice, pg):
     wire.eventually(lambda: "-pooler" in sluice.log, 5, "a hint about the -pooler host")
 
 
-# ---- right after login -------------------------------------------------------------------------
+# ---- right after login --------------------------------------------------------------------------
 
 
 LATE = (fake_server.notice("hello after login", "01000", "WARNING")
@@ -192,7 +233,7 @@ def test_notices_and_parameters_while_idle_are_swallowed(make_sluice, make_fake)
     assert len(fake.connections) == 1, "a notice cost the server connection"
 
 
-# ---- connections that die ------------------------------------------------------------------------
+# ---- connections that die -----------------------------------------------------------------------
 
 
 def test_terminated_idle_connections_are_not_noticed(sluice, pg):
@@ -347,7 +388,7 @@ def test_immediate_shutdown_notice_is_taken_as_the_end(make_sluice, make_fake):
         assert result.rows == [(f"select {i}",)] and not result.notices
 
 
-# ---- refused logins ---------------------------------------------------------------------------------
+# ---- refused logins -----------------------------------------------------------------------------
 
 
 def test_wrong_upstream_password_is_an_error_at_once(make_sluice, pg):
@@ -454,7 +495,7 @@ def test_few_logins_of_a_pool_run_at_once(make_sluice, make_fake):
     assert 2 <= state["most"] <= 3
 
 
-# ---- quiet ---------------------------------------------------------------------------------------------
+# ---- quiet --------------------------------------------------------------------------------------
 
 
 def test_idle_server_connection_is_left_alone(make_sluice, pg):
@@ -500,7 +541,7 @@ def test_one_query_costs_one_message(make_sluice, make_fake):
     assert len(asked) <= 21 and not fake.messages("P")
 
 
-# ---- errors -----------------------------------------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------------------
 
 
 ERRORS = [

@@ -217,3 +217,17 @@ def test_client_that_terminates_while_waiting_disturbs_nobody(one, pg, table):
     waiter.terminate()
     holder.query("commit")
     assert one.connect().query("select count(*) from t").value in ("0", "1")
+
+
+@ways
+def test_session_mode_client_in_a_transaction_costs_no_connection(make_sluice, pg, table, leave):
+    sluice = make_sluice(postgres={"pool_size": 1, "pool_mode": "session"})
+    client = sluice.connect()
+    client.query("set work_mem to '17MB'")
+    client.query("begin")
+    client.query("insert into t values (1, 'abandoned')")
+    backend = client.backend()
+    leave(client)
+    other = sluice.connect()
+    row = other.query("select pg_backend_pid(), count(*), current_setting('work_mem') from t")
+    assert row.rows == [(str(backend), "0", "4MB")]
