@@ -1,5 +1,7 @@
 #include "daemon/http/monitoring.hpp"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
@@ -8,17 +10,18 @@
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/intrusive/list.hpp>
-#include <boost/system/system_error.hpp>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
+
+#include "daemon/net/listener.hpp"
 
 namespace sluice::daemon {
 namespace {
@@ -103,11 +106,6 @@ std::optional<page> page_for(const error_code& read_error) {
     return page{http::status::bad_request, plain_text, "bad request\n"};
 }
 
-[[noreturn]] void refuse(const std::string& host, std::uint16_t port, const error_code& reason) {
-    throw boost::system::system_error(reason,
-                                      "monitoring.listen " + host + ":" + std::to_string(port));
-}
-
 }  // namespace
 
 // Shared by the server's handle and its coroutines, so that either may end first.
@@ -131,29 +129,28 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
 
     // One connection; on the list of its core for as long as it lives.
     struct session : intrusive::list_base_hook<> {
-        session(std::shared_ptr<core> owner, tcp_socket socket)
-            : core_(std::move(owner)),
+        session(std::shared_ptr<core> of, tcp_socket socket)
+            : owner(std::move(of)),
               stream(std::move(socket)),
-              buffer(core_->limits_.header_bytes + core_->limits_.body_bytes + 4096) {
-            core_->sessions_.push_back(*this);
+              buffer(owner->limits_.header_bytes + owner->limits_.body_bytes + 4096) {
+            owner->sessions_.push_back(*this);
         }
-        ~session() { core_->sessions_.erase(core_->sessions_.iterator_to(*this)); }
+        ~session() { owner->sessions_.erase(owner->sessions_.iterator_to(*this)); }
         session(const session&) = delete;
         session& operator=(const session&) = delete;
 
-        std::shared_ptr<core> core_;
+        std::shared_ptr<core> owner;
         beast::basic_stream<tcp, executor> stream;
         beast::flat_buffer buffer;
     };
 
     // Coroutines end here; what they throw (no memory, a source that fails) costs one connection.
     struct ended {
-        std::shared_ptr<core> core_;
+        std::shared_ptr<core> owner;
         void operator()(const std::exception_ptr& thrown) const noexcept;
     };
 
     void listen(const config::listen_address& address);
-    bool listen(const tcp::endpoint& endpoint, error_code& ec);
     page page_of(std::string_view path);
     response answer(const request& asked);
     static awaitable<void> accept(std::shared_ptr<core> self, std::shared_ptr<listener> from);
@@ -181,42 +178,19 @@ void monitoring_server::core::start() {
 
 void monitoring_server::core::listen(const config::listen_address& address) {
     if (address.type != config::listen_address::kind::tcp) {
-        refuse(address.path, address.port, asio::error::address_family_not_supported);
+        throw std::runtime_error("cannot listen on unix:" + address.path +
+                                 ": monitoring takes TCP addresses only");
     }
-    error_code ec;
-    tcp::resolver resolver(io_);  // blocks, which a start may
-    const auto host = address.host == "*" ? std::string() : address.host;
-    const auto found =
-        resolver.resolve(host, std::to_string(address.port), tcp::resolver::passive, ec);
-    if (ec) refuse(address.host, address.port, ec);
-    // A name may stand for addresses of a family that this machine does not have; one will do.
-    bool bound = false;
-    error_code reason = asio::error::host_not_found;
-    for (const auto& entry : found) {
-        if (listen(entry.endpoint(), ec)) {
-            bound = true;
-        } else if (ec == asio::error::address_family_not_supported ||
-                   ec == boost::system::errc::address_not_available) {
-            reason = ec;
-        } else {
-            refuse(address.host, address.port, ec);
-        }
+    constexpr std::uint32_t backlog = 128;
+    for (const auto& bound : net::bind_all(address, backlog)) {
+        // The acceptor has to know the family of a socket that it did not open.
+        sockaddr_storage name{};
+        socklen_t length = sizeof name;
+        getsockname(bound.descriptor, reinterpret_cast<sockaddr*>(&name), &length);
+        auto made = std::make_shared<listener>(io_);
+        made->acceptor.assign(name.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), bound.descriptor);
+        listeners_.push_back(std::move(made));
     }
-    if (!bound) refuse(address.host, address.port, reason);
-}
-
-bool monitoring_server::core::listen(const tcp::endpoint& endpoint, error_code& ec) {
-    auto made = std::make_shared<listener>(io_);
-    auto& acceptor = made->acceptor;
-    acceptor.open(endpoint.protocol(), ec);
-    if (!ec) acceptor.set_option(asio::socket_base::reuse_address(true), ec);
-    // "*" is two sockets, one a family.
-    if (!ec && endpoint.protocol() == tcp::v6()) acceptor.set_option(asio::ip::v6_only(true), ec);
-    if (!ec) acceptor.bind(endpoint, ec);
-    if (!ec) acceptor.listen(asio::socket_base::max_listen_connections, ec);
-    if (ec) return false;
-    listeners_.push_back(std::move(made));
-    return true;
 }
 
 void monitoring_server::core::stop() noexcept {
@@ -245,9 +219,9 @@ void monitoring_server::core::ended::operator()(const std::exception_ptr& thrown
     try {
         std::rethrow_exception(thrown);
     } catch (const std::exception& error) {
-        core_->log_.error("monitoring connection failed", {{"error", error.what()}});
+        owner->log_.error("monitoring connection failed", {{"error", error.what()}});
     } catch (...) {
-        core_->log_.error("monitoring connection failed");
+        owner->log_.error("monitoring connection failed");
     }
 }
 
@@ -279,7 +253,7 @@ awaitable<void> monitoring_server::core::accept(std::shared_ptr<core> self,
 }
 
 awaitable<void> monitoring_server::core::serve(std::shared_ptr<session> self) {
-    auto& owner = *self->core_;
+    auto& owner = *self->owner;
     for (;;) {
         http::request_parser<http::string_body> parser;
         parser.header_limit(owner.limits_.header_bytes);

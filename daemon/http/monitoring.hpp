@@ -26,11 +26,9 @@ struct readiness {
 // What the monitoring port shows. Called on the io_context's thread; must not block.
 class monitoring_source {
   public:
+    virtual ~monitoring_source() = default;
     virtual std::string render_metrics() = 0;
     virtual struct readiness readiness() = 0;
-
-  protected:
-    ~monitoring_source() = default;
 };
 
 struct monitoring_limits {
