@@ -1,13 +1,13 @@
 #include "daemon/log.hpp"
 
 #include <poll.h>
-#include <signal.h>
 #include <spdlog/async_logger.h>
 #include <spdlog/details/thread_pool.h>
 #include <spdlog/sinks/sink.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <mutex>
 #include <string>
 #include <string_view>

@@ -145,6 +145,7 @@ TEST_F(log_test, several_threads_write_whole_lines) {
     options_.queue_lines = 8192;
     auto& log = start();
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int thread = 0; thread < 4; ++thread) {
         threads.emplace_back([&log, thread] {
             for (int i = 0; i < 500; ++i)

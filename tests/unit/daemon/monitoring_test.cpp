@@ -52,7 +52,7 @@ class client {
     client(const client&) = delete;
     client& operator=(const client&) = delete;
 
-    void send(std::string_view text) {
+    void send(std::string_view text) const {
         while (!text.empty()) {
             const auto n = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
             if (n <= 0) return;  // the answer, or its absence, tells
@@ -60,7 +60,7 @@ class client {
         }
     }
 
-    void end_of_requests() { ::shutdown(socket_, SHUT_WR); }
+    void end_of_requests() const { ::shutdown(socket_, SHUT_WR); }
 
     // Until the server closes; "stuck" if it does not.
     std::string rest() {

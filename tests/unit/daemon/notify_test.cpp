@@ -34,7 +34,7 @@ class notify_test : public ::testing::Test {
         ::close(socket_);
     }
 
-    std::string received() {
+    std::string received() const {
         std::array<char, 1024> text{};
         const auto n = ::recv(socket_, text.data(), text.size(), 0);
         return n < 0 ? "nothing" : std::string(text.data(), static_cast<std::size_t>(n));
