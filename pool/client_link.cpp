@@ -24,8 +24,6 @@ constexpr std::size_t name_limit = 65536;
 // its 8 KiB output buffer (1638 replies of 5 bytes), so that waiting never blocks both sides.
 constexpr std::size_t owed_limit = 16384;
 constexpr std::size_t replay_limit = 8192;
-// No statement of ours has this name: naming it makes the server fail the batch in its turn.
-constexpr std::string_view missing_name = "sluice_missing";
 
 bool known_type(char type) noexcept {
     return std::string_view("QPBDECSHFdcfX").find(type) != std::string_view::npos;
@@ -189,7 +187,7 @@ void client_link::record(message& m, byte_span bytes) {
 }
 
 void client_link::pass(message& m, owed_kind kind) {
-    m.server->push({kind, reply_for::client, false, 0, nullptr});
+    m.server->push({kind, reply_for::client, errand::of_client, 0, nullptr});
     if (is_extended(m.header.type)) m.server->unsynced = true;
     m.to_server.pass(m.part);
     m.passes = true;
@@ -199,7 +197,7 @@ void client_link::pass(message& m, owed_kind kind) {
 // Passes a message on with the statement name at `name_at` of its body replaced.
 void client_link::pass_renamed(message& m, std::size_t name_at, std::string_view name,
                                std::string_view new_name, owed_kind kind, std::uint64_t id) {
-    m.server->push({kind, reply_for::client, false, id, nullptr});
+    m.server->push({kind, reply_for::client, errand::of_client, id, nullptr});
     m.server->unsynced = true;
     const auto before = m.body.first(name_at);
     const auto behind = m.body.subspan(name_at + name.size());
@@ -251,7 +249,7 @@ void client_link::on_parse(message& m) {
     auto* counters = m.server->counters();
     if (m.server->prepared.use(what->id) == prepared_cache::state::ready) {
         if (counters != nullptr) counters->statement_hits.add();
-        m.server->push({owed_kind::parse, reply_for::faked, false, what->id, std::move(note)});
+        m.server->push({owed_kind::parse, reply_for::faked, errand::of_client, what->id, std::move(note)});
         m.server->settle_head(m.to_client, true);
         return;
     }
@@ -260,14 +258,14 @@ void client_link::on_parse(message& m) {
         m.to_server.build([&](std::string& out) {
             protocol::append_close_statement(out, what->server_name);
         });
-        m.server->push({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+        m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
     }
     make_room(m);
     m.to_server.build([&](std::string& out) {
         protocol::append_parse(out, what->server_name, query, types);
     });
     m.server->prepared.add(what);
-    m.server->push({owed_kind::parse, reply_for::client, false, what->id, std::move(note)});
+    m.server->push({owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
 parameters client_link::parse_settings() {
@@ -340,7 +338,7 @@ void client_link::on_close(message& m) {
     }
     m.server->batch.recording = false;
     m.server->unsynced = true;
-    m.server->push({owed_kind::close, reply_for::faked, false, 0, std::move(note)});
+    m.server->push({owed_kind::close, reply_for::faked, errand::of_client, 0, std::move(note)});
     m.server->settle_head(m.to_client, true);
 }
 
@@ -353,7 +351,7 @@ void client_link::on_sync(message& m) {
     record(m, m.part);
     if (m.server->copy_in && !m.server->copy_ended) return;  // read and ignored
     m.server->unsynced = m.server->skipping = false;
-    m.server->push({owed_kind::sync, reply_for::client, false, 0, nullptr});
+    m.server->push({owed_kind::sync, reply_for::client, errand::of_client, 0, nullptr});
 }
 
 // CopyData, CopyDone and CopyFail outside a copy are ignored by PostgreSQL; without a server
@@ -365,7 +363,7 @@ void client_link::on_copy_data(message& m) {
     if (m.header.type == 'd') return;
     if (m.server->copy_in) m.server->copy_ended = true;
     if (!m.server->owed.empty()) {
-        m.server->push({owed_kind::copy_end, reply_for::client, false, 0, nullptr});
+        m.server->push({owed_kind::copy_end, reply_for::client, errand::of_client, 0, nullptr});
     }
 }
 
@@ -381,7 +379,7 @@ void client_link::bring_statement(message& m, const statement_ptr& what) {
         m.to_server.build([&](std::string& out) {
             protocol::append_close_statement(out, what->server_name);
         });
-        m.server->push({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+        m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
     } else {
         make_room(m);
     }
@@ -389,7 +387,7 @@ void client_link::bring_statement(message& m, const statement_ptr& what) {
     m.to_server.build([&](std::string& out) {
         protocol::append_parse(out, what->server_name, what->query, what->types);
     });
-    m.server->push({owed_kind::parse, reply_for::nobody, false, what->id, nullptr});
+    m.server->push({owed_kind::parse, reply_for::nobody, errand::of_client, what->id, nullptr});
     m.server->prepared.add(what);
 }
 
@@ -403,7 +401,7 @@ void client_link::make_room(message& m) {
     });
     auto note = std::make_unique<owed_note>();
     note->evicted = std::move(evicted);
-    m.server->push({owed_kind::close, reply_for::nobody, false, 0, std::move(note)});
+    m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, std::move(note)});
 }
 
 // The unnamed statement of a server connection may be another client's, or gone.
@@ -414,13 +412,13 @@ void client_link::bring_unnamed(message& m) {
         m.to_server.build([&](std::string& out) {
             protocol::append_parse(out, "", unnamed_->query, unnamed_->types);
         });
-        m.server->push({owed_kind::parse, reply_for::nobody, false, 0, nullptr});
+        m.server->push({owed_kind::parse, reply_for::nobody, errand::of_client, 0, nullptr});
         m.server->unnamed_client = serial_;
         m.server->unnamed_count = unnamed_count_;
     } else if (m.server->unnamed_client != 0) {
         m.server->unsynced = true;
         m.to_server.build([](std::string& out) { protocol::append_close_statement(out, ""); });
-        m.server->push({owed_kind::close, reply_for::nobody, false, 0, nullptr});
+        m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
         m.server->unnamed_client = 0;
     }
 }
@@ -432,10 +430,8 @@ void client_link::fail_in_turn(message& m, std::string_view sqlstate, const std:
     protocol::append_error(note->own_error, {.sqlstate = sqlstate, .message = text});
     m.server->unsynced = true;
     m.server->batch.recording = false;
-    m.to_server.build([](std::string& out) {
-        protocol::frame_writer(out, 'B').text("").text(missing_name).u32(0).bytes({"\0\0", 2}).finish();
-    });
-    m.server->push({owed_kind::bind, reply_for::client, false, 0, std::move(note)});
+    m.to_server.build([](std::string& out) { append_failing_bind(out); });
+    m.server->push({owed_kind::bind, reply_for::client, errand::of_client, 0, std::move(note)});
 }
 
 void client_link::refuse_batch(const protocol::error_report& error, outgoing& to_client) {

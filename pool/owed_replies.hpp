@@ -33,6 +33,10 @@ enum class owed_kind : std::uint8_t {
 // client: forwarded. nobody: swallowed. faked: the server was not asked; we answer when it is its turn.
 enum class reply_for : std::uint8_t { client, nobody, faked };
 
+// Whose message it was: the client's (or part of carrying it out), or one of our own between the
+// client's, whose failure means something else.
+enum class errand : std::uint8_t { of_client, settings, clean_up };
+
 // What a message that may still fail has changed here already.
 struct owed_note {
     std::string name;            // the client's name for a statement ...
@@ -45,7 +49,7 @@ struct owed_note {
 struct owed_reply {
     owed_kind kind = owed_kind::query;
     reply_for dest = reply_for::client;
-    bool settings = false;        // the query that brings a client's settings along
+    errand why = errand::of_client;
     std::uint64_t statement = 0;  // id; parse and bind of a named statement
     std::unique_ptr<owed_note> note;
 };

@@ -14,6 +14,10 @@ using protocol::as_text;
 using protocol::byte_span;
 using protocol::outgoing;
 
+void append_failing_bind(std::string& out) {
+    protocol::frame_writer(out, 'B').text("").text("sluice_missing").u32(0).bytes({"\0\0", 2}).finish();
+}
+
 namespace {
 
 // A frame that has to be read whole is at most this long; of a longer one that may be streamed,
@@ -117,10 +121,8 @@ void server_link::on_frame(frame_context& frame) {
         case 'E': return on_error(frame);
         case 'S': return on_parameter_status(frame);
         case 'G': return on_copy_in(frame);
-        case 'N':
-        case 'A':
-            forward(frame);
-            return;
+        case 'N': return on_notice(frame);
+        case 'A': return forward(frame);
         case 'c':
         case 't':
         case 'V':
@@ -226,7 +228,7 @@ void server_link::on_ready(frame_context& frame) {
     status_ = static_cast<char>(frame.body[0]);
     if (status_ != 'I' && status_ != 'T' && status_ != 'E') return desync();
     copy_in = false;
-    if (head.settings) {
+    if (head.why == errand::settings) {
         settings_owed_ = 0;
         if (!settings_failed_) applied = applying_;
         if (frame.client != nullptr) tell_reported(*frame.client, frame.to_client);
@@ -246,6 +248,18 @@ void server_link::on_ready(frame_context& frame) {
         batch.recording = false;
         owed.shrink();
     }
+}
+
+void server_link::on_notice(frame_context& frame) {
+    const auto sqlstate = protocol::read_error_fields(frame.body).sqlstate;
+    // An immediate shutdown says goodbye in a notice. Between queries it concerns nobody.
+    if (owed.empty() && (sqlstate == "57P01" || sqlstate == "57P02")) {
+        health_ = link_health::dying;
+        return;
+    }
+    const bool answered = batch.answered;
+    forward(frame);
+    batch.answered = answered;
 }
 
 // Brings what the client knows of the server's parameters up to date.
@@ -273,7 +287,7 @@ void server_link::on_copy_in(frame_context& frame) {
         if (owed.head().kind == owed_kind::execute) protocol::append_empty(out, 'S');
     });
     if (owed.head().kind == owed_kind::execute) {
-        push({owed_kind::sync, reply_for::nobody, false, 0, nullptr});
+        push({owed_kind::sync, reply_for::nobody, errand::of_client, 0, nullptr});
     }
 }
 
@@ -288,7 +302,7 @@ void server_link::on_parameter_status(frame_context& frame) {
     }
     if (frame.client == nullptr) return;
     const bool own_change = for_client(frame);
-    if (!owed.empty() && owed.head().settings) return;  // the client is told when it is done
+    if (!owed.empty() && owed.head().why == errand::settings) return;  // the client is told when it is done
     if (own_change && discard_seen_) {
         frame.client->server_reported(name, value, false);
     } else if (own_change) {
@@ -317,13 +331,13 @@ void server_link::on_error(frame_context& frame) {
         health_ = link_health::dying;
         last_error_.assign(as_text(frame.part));
         // While its settings are under way nothing of the client was sent: it gets another one.
-        if (owed.empty() || !owed.head().settings) forward(frame);
+        if (owed.empty() || owed.head().why != errand::settings) forward(frame);
         return;
     }
     auto& head = owed.head();
-    if (head.kind == owed_kind::query && head.dest == reply_for::nobody) {
+    if (head.why != errand::of_client) {
         last_error_.assign(as_text(frame.part));
-        if (head.settings) {
+        if (head.why == errand::settings) {
             settings_failed_ = true;
         } else {
             desync();  // a clean-up that fails leaves we do not know what
@@ -383,9 +397,9 @@ bool server_link::try_again(frame_context& frame) {
         out.append(batch.bytes);
     });
     batch.recording = false;  // once
-    owed.push_front({owed_kind::parse, reply_for::nobody, false, what->id, nullptr});
-    owed.push_front({owed_kind::close, reply_for::nobody, false, 0, nullptr});
-    owed.push_front({owed_kind::sync, reply_for::nobody, false, 0, nullptr});
+    owed.push_front({owed_kind::parse, reply_for::nobody, errand::of_client, what->id, nullptr});
+    owed.push_front({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
+    owed.push_front({owed_kind::sync, reply_for::nobody, errand::of_client, 0, nullptr});
     if (counters_ != nullptr) counters_->statement_replans.add();
     return true;
 }
@@ -420,7 +434,7 @@ bool server_link::apply_settings(client_link& client, outgoing& to_server,
     to_server.build([&](std::string& out) {
         protocol::append_query(out, settings_sql(*applied, *client.wanted));
     });
-    push({owed_kind::query, reply_for::nobody, true, 0, nullptr});
+    push({owed_kind::query, reply_for::nobody, errand::settings, 0, nullptr});
     return rides;
 }
 
@@ -440,9 +454,13 @@ bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
         });
         needs_sync = needs_sync || owed.head().kind == owed_kind::execute;
     }
+    if (unsynced && !skipping) {  // a Sync alone would commit what the batch has done so far
+        to_server.build([](std::string& out) { append_failing_bind(out); });
+        push({owed_kind::bind, reply_for::nobody, errand::of_client, 0, nullptr});
+    }
     if (needs_sync) {
         to_server.build([](std::string& out) { protocol::append_empty(out, 'S'); });
-        push({owed_kind::sync, reply_for::nobody, false, 0, nullptr});
+        push({owed_kind::sync, reply_for::nobody, errand::of_client, 0, nullptr});
         unsynced = skipping = false;
     }
     return true;
@@ -470,7 +488,7 @@ bool server_link::clean_up(outgoing& to_server) {
     if (sql.empty()) return true;
     unnamed_client = 0;
     to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
-    push({owed_kind::query, reply_for::nobody, false, 0, nullptr});
+    push({owed_kind::query, reply_for::nobody, errand::clean_up, 0, nullptr});
     return false;
 }
 
@@ -481,7 +499,7 @@ void server_link::reset_session(const std::string& query, outgoing& to_server) {
     left = {};
     unnamed_client = 0;
     to_server.build([&](std::string& out) { protocol::append_query(out, query); });
-    push({owed_kind::query, reply_for::nobody, false, 0, nullptr});
+    push({owed_kind::query, reply_for::nobody, errand::clean_up, 0, nullptr});
 }
 
 }  // namespace sluice::pool

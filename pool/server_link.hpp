@@ -36,6 +36,10 @@ struct leftovers {
 // Why the server was told to cancel, which decides the text of the error that follows.
 enum class cancel_reason : std::uint8_t { none, client_asked, query_timeout, client_left };
 
+// A Bind that the server refuses, which makes it abort the batch at this place: no statement of ours
+// has the name in it.
+void append_failing_bind(std::string& out);
+
 class server_link {
   public:
     server_link(parameter_table& parameters, std::vector<parameter_set::entry> reported);
@@ -114,6 +118,7 @@ class server_link {
     void on_error(frame_context& frame);
     void on_parameter_status(frame_context& frame);
     void on_copy_in(frame_context& frame);
+    void on_notice(frame_context& frame);
     void forward(frame_context& frame);
     void drop_until_sync(client_link* client);
     void tell_reported(client_link& client, protocol::outgoing& to_client);

@@ -17,7 +17,7 @@ constexpr std::size_t usual_read = 16384;
 constexpr std::size_t most_read = 65536;
 
 // A connection that was used this recently is believed to be sound without a look.
-constexpr auto fresh = std::chrono::milliseconds(1);
+constexpr auto fresh = std::chrono::microseconds(100);
 
 // Lifetimes are spread by a tenth either way, so that connections opened together do not all end
 // together.
@@ -75,7 +75,8 @@ bool server_connection::is_sound(net::clock_time now) const noexcept {
         case net::stream::unread::end: return false;
         case net::stream::unread::bytes: break;
     }
-    return !tls_ && first != 'E';  // a notice or a parameter is no harm
+    // A parameter or a notification is no harm; an error or a notice may be the server's farewell.
+    return !tls_ && (first == 'S' || first == 'A');
 }
 
 void server_connection::count_traffic() {
