@@ -780,7 +780,7 @@ def random_conversation(rng):
     statements = ["select 1", "select $1::text", "select 1/0", "selekt", "select generate_series"
                   "(1, 7)", "begin", "commit", "rollback", "select 'x', null", "",
                   "savepoint a", "rollback to a", "values (1), (2)", "select $1::int + $2::int",
-                  "insert into t values (1, 'r')", "deallocate all", "set local work_mem = '5MB'"]
+                  "insert into t values (1, 'r')", "set local work_mem = '5MB'"]
     chunks = []
     for _ in range(rng.randrange(1, 9)):
         kind = rng.randrange(10)
@@ -801,6 +801,8 @@ def random_conversation(rng):
             chunks.append(rng.choice([wire.close("S", name), wire.close("P", portal), S,
                                       wire.FLUSH]))
     chunks.append(S)
+    if rng.random() < 0.2:
+        chunks.append(wire.query("deallocate all"))
     return chunks
 
 
