@@ -210,8 +210,8 @@ class FakeServer:
         except Exception as problem:  # noqa: BLE001 - shown by the test that looks
             self.failures.append(problem)
         finally:
-            conn.closed_at = time.monotonic()
             conn.sock.close()
+            conn.closed_at = time.monotonic()
             with self.lock:
                 self.open_now -= 1
 

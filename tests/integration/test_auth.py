@@ -104,7 +104,7 @@ def test_scram_proof_of_another_password_is_refused_for_every_user(sluice):
 
 
 @pytest.mark.parametrize("garbage", [
-    b"", b"\0", b"SCRAM-SHA-256\0", b"SCRAM-SHA-256\0\xff\xff\xff\xff",
+    b"", b"\0", b"SCRAM-SHA-256\0", b"SCRAM-SHA-256\0\xff\xff\xff\xfe",
     b"SCRAM-SHA-256\0\x7f\xff\xff\xffn,,n=,r=x", b"SCRAM-SHA-1\0\0\0\0\x0an,,n=,r=xx",
     b"SCRAM-SHA-256\0\0\0\0\x08n,,n=,r=", b"SCRAM-SHA-256\0\0\0\0\x09m,,n=,r=a",
     b"SCRAM-SHA-256\0\0\0\0\x04" + b"\xff" * 4, b"MD5\0", b"x" * 5000,
@@ -118,6 +118,24 @@ def test_scram_broken_first_message_is_refused(sluice, garbage):
     assert [m.type for m in rest.messages] in (["E"], [])
     assert set(rest.codes) <= {"28P01", "08P01", "28000"}
     assert sluice.connect().query("select 1").value == "1"
+
+
+def test_scram_without_an_initial_response_is_asked_for_one(sluice):
+    """Length -1: PostgreSQL sends an empty challenge; refusing it is as good."""
+    conn = sluice.raw()
+    conn.send(wire.startup({"user": "app", "database": "app"}))
+    conn.recv_until("R")
+    conn.send(wire.message("p", b"SCRAM-SHA-256\0\xff\xff\xff\xff"))
+    got = conn.recv()
+    if got.type == "E":
+        return
+    assert got.type == "R" and got.body == b"\0\0\0\x0b"
+    scram = wire.Scram(PASSWORDS["app"])
+    first = scram.first()[5:]
+    conn.send(wire.message("p", first[len(scram.mechanism) + 5:]))
+    server_first = conn.recv_until("R").messages[-1].body[4:]
+    conn.send(scram.final(server_first))
+    assert conn.recv_until("Z").status == "I"
 
 
 @pytest.mark.parametrize("change", [

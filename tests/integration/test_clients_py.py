@@ -124,7 +124,9 @@ def test_pgbench_select_only(sluice, bench_tables, mode):
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_pgbench_tpcb_keeps_its_sums(sluice, bench_tables, pg, mode):
-    pgbench(sluice, "-M", mode, "-c", "12", "-j", "2", "-t", "40")
+    """A thread for each client: pgbench prepares with a blocking call, in which the thread's
+    other clients would keep their transactions, and the whole pool, for ever."""
+    pgbench(sluice, "-M", mode, "-c", "12", "-j", "12", "-t", "40")
     sums = pg.in_app("select (select sum(abalance) from pgbench_accounts), "
                      "(select sum(tbalance) from pgbench_tellers), "
                      "(select sum(bbalance) from pgbench_branches), "

@@ -189,6 +189,16 @@ def test_discard_in_a_batch_with_parse_behind_it(one):
     assert client.run(P("t", "select 3"), B("", "t"), E(), S).rows == [("3",)]
 
 
+def test_deallocate_all_in_one_pipeline_with_what_follows(one):
+    """As without a pooler: the name is free at once, and what is parsed behind it stays."""
+    client = one.connect()
+    client.run(P("s", "select 'old'"), S)
+    client.send(wire.query("deallocate all"), P("s", "select 'new'"), B("", "s"), E(), S)
+    client.recv_until("Z")
+    assert client.recv_until("Z").rows == [("new",)]
+    assert client.run(B("", "s"), E(), S).rows == [("new",)]
+
+
 # ---- plans that change --------------------------------------------------------------------------
 
 

@@ -104,6 +104,24 @@ def test_trap_2_failed_parse_leaves_the_name_free(one):
     assert conn.run(P("s", "select 3"), B("", "s"), E(), S).rows == [("3",)]
 
 
+def test_trap_2_failed_parse_is_undone_for_the_batches_behind_it_in_the_pipeline(one):
+    """All sent before the first answer: the second Parse must not be taken for known."""
+    conn = one.connect()
+    conn.send(P("a", "selekt"), S, P("b", "selekt"), S, P("a", "select 'good'"), S)
+    result = conn.recv_count("Z", 3)
+    assert result.codes == ["42601", "42601"] and result.types == "EZEZ1Z"
+    assert conn.run(B("", "a"), E(), S).rows == [("good",)]
+    assert conn.run(B("", "b"), E(), S, check=False).codes == ["26000"]
+
+
+def test_trap_2_skipped_parse_and_its_skipped_close_leave_nothing(one):
+    conn = one.connect()
+    conn.send(E("no_portal"), P("s", "select 1"), wire.close("S", "s"), S)
+    assert conn.recv_until("Z").codes == ["34000"]
+    assert conn.run(D("S", "s"), S, check=False).codes == ["26000"]
+    assert conn.run(P("s", "select 2"), B("", "s"), E(), S).rows == [("2",)]
+
+
 def test_trap_2_error_reaches_only_the_client_that_caused_it(one):
     a, b = one.connect(), one.connect()
     for i in range(30):
@@ -780,7 +798,7 @@ def random_conversation(rng):
     statements = ["select 1", "select $1::text", "select 1/0", "selekt", "select generate_series"
                   "(1, 7)", "begin", "commit", "rollback", "select 'x', null", "",
                   "savepoint a", "rollback to a", "values (1), (2)", "select $1::int + $2::int",
-                  "insert into t values (1, 'r')", "deallocate all", "set local work_mem = '5MB'"]
+                  "insert into t values (1, 'r')", "set local work_mem = '5MB'"]
     chunks = []
     for _ in range(rng.randrange(1, 9)):
         kind = rng.randrange(10)
@@ -801,6 +819,8 @@ def random_conversation(rng):
             chunks.append(rng.choice([wire.close("S", name), wire.close("P", portal), S,
                                       wire.FLUSH]))
     chunks.append(S)
+    if rng.random() < 0.2:
+        chunks.append(wire.query("deallocate all"))
     return chunks
 
 

@@ -140,11 +140,11 @@ def test_url_without_a_user_takes_the_clients_own(make_sluice, pg):
 
 
 def test_name_that_does_not_resolve_is_an_error_and_keeps_nobody_waiting(make_sluice):
-    sluice = make_sluice(postgres={"query_wait_timeout": "2s", "databases": {
+    sluice = make_sluice(postgres={"query_wait_timeout": "1s", "databases": {
         "lost": {"url": "postgresql://app:x@no-such-host.invalid:5432/app"}}})
     other = sluice.connect()
     lost = []
-    for _ in range(10):
+    for _ in range(3):
         conn = sluice.raw()
         conn.send(wire.startup({"user": "app", "database": "lost"}))
         lost.append(conn)
@@ -372,6 +372,7 @@ def test_server_that_closes_without_a_word_between_queries_is_replaced(make_slui
     client = make_sluice(postgres=database(fake.url())).connect()
     for i in range(8):
         assert client.query(f"select {i}").rows == [(f"select {i}",)]
+        wire.eventually(lambda: fake.connections[-1].closed_at, 5, "the server's end")
 
 
 def test_immediate_shutdown_notice_is_taken_as_the_end(make_sluice, make_fake):
@@ -385,7 +386,8 @@ def test_immediate_shutdown_notice_is_taken_as_the_end(make_sluice, make_fake):
     client = make_sluice(postgres=database(fake.url())).connect()
     for i in range(5):
         result = client.query(f"select {i}")
-        assert result.rows == [(f"select {i}",)] and not result.notices
+        assert result.rows == [(f"select {i}",)]
+        wire.eventually(lambda: fake.connections[-1].closed_at, 5, "the server's end")
 
 
 # ---- refused logins -----------------------------------------------------------------------------
