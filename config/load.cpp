@@ -31,8 +31,8 @@ constexpr std::array absent_sections{absent_section{"kv", "the key-value port"},
 
 class loader {
   public:
-    loader(std::string file_name, const environment& env)
-        : file_(std::move(file_name)), env_(env) {}
+    loader(std::string file_name, const environment& env, url_check usable)
+        : file_(std::move(file_name)), env_(env), usable_(usable) {}
 
     loaded load(const node& root) {
         if (root.type != kind::nothing) {
@@ -43,12 +43,22 @@ class loader {
             fail(line > 0 ? line : line_near(found->related), found->key, found->found,
                  found->expected);
         }
+        check_urls();
         for (auto& doubt : find_doubts(out_.settings))
             out_.warnings.push_back(std::move(doubt));
         return std::move(out_);
     }
 
   private:
+    void check_urls() const {
+        if (usable_ == nullptr) return;
+        for (const auto& [name, database] : out_.settings.postgres.databases) {
+            if (usable_(database.url)) continue;
+            const auto key = "postgres.databases." + name + ".url";
+            fail(line_near(key), key, "a value that libpq does not understand",
+                 "a connection string: postgresql://user:password@host:port/database or key=value");
+        }
+    }
     [[noreturn]] void fail(int line, const std::string& path, std::string found,
                            std::string expected) const {
         throw config_error(file_, line, path, std::move(found), std::move(expected));
@@ -223,24 +233,26 @@ class loader {
 
     const std::string file_;
     const environment& env_;
+    url_check usable_;
     loaded out_;
     std::map<std::string, int> lines_;
 };
 
 }  // namespace
 
-loaded load_text(std::string_view yaml, std::string file_name, const environment& env) {
+loaded load_text(std::string_view yaml, std::string file_name, const environment& env,
+                 url_check usable) {
     const auto root = parse_document(yaml, file_name);
-    return loader(std::move(file_name), env).load(root);
+    return loader(std::move(file_name), env, usable).load(root);
 }
 
-loaded load_file(const std::string& path, const environment& env) {
+loaded load_file(const std::string& path, const environment& env, url_check usable) {
     const auto file = env.read_file(path);
     if (file.error) {
         throw config_error(path, 0, {}, "no readable file (" + file.error.message() + ")",
                            "a configuration file");
     }
-    return load_text(file.text, path, env);
+    return load_text(file.text, path, env, usable);
 }
 
 }  // namespace sluice::config

@@ -18,8 +18,12 @@ struct loaded {
     std::vector<std::string> warnings;  // one line each, with the key in front
 };
 
-[[nodiscard]] loaded load_file(const std::string& path, const environment& env);
+// Whether a database's URL can be used; the caller knows libpq, this folder does not.
+using url_check = bool (*)(const std::string& url);
+
+[[nodiscard]] loaded load_file(const std::string& path, const environment& env,
+                               url_check usable = nullptr);
 [[nodiscard]] loaded load_text(std::string_view yaml, std::string file_name,
-                               const environment& env);
+                               const environment& env, url_check usable = nullptr);
 
 }  // namespace sluice::config

@@ -158,7 +158,8 @@ void app::reload() {
     systemd::notify_reloading();
     service_->threads.run([this] {
         try {
-            auto loaded = config::load_file(options_.config_file, config::process_environment());
+            auto loaded = config::load_file(options_.config_file, config::process_environment(),
+                                           pool::is_address);
             const auto changed = config::diff(current_, loaded.settings);
             for (const auto& key : changed.restart) {
                 log_.warning("setting needs a restart", {{"key", key}});
@@ -232,6 +233,9 @@ int app::run() {
                                                              SIGHUP);
         wait_for_signals();
         listen();
+    } catch (const unusable_settings& error) {
+        log_.error("cannot start", {{"why", error.what()}});
+        return 2;
     } catch (const std::exception& error) {
         log_.error("cannot start", {{"why", error.what()}});
         return 1;

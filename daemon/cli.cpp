@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "pool/upstream_login.hpp"
 
 namespace sluice::daemon {
 
@@ -138,7 +139,7 @@ found_configuration find_configuration(const std::string& explicit_file,
     for (const char* const usual : {"./sluice.yaml", "/etc/sluice/sluice.yaml"}) {
         if (file.empty() && is_there(usual, env)) file = usual;
     }
-    if (!file.empty()) return {file, config::load_file(file, env)};
+    if (!file.empty()) return {file, config::load_file(file, env, pool::is_address)};
     const auto url = variable(env, "DATABASE_URL");
     if (url.empty()) throw no_configuration(nothing_to_load);
     found_configuration out;

@@ -24,6 +24,7 @@ constexpr std::size_t name_limit = 65536;
 // its 8 KiB output buffer (1638 replies of 5 bytes), so that waiting never blocks both sides.
 constexpr std::size_t owed_limit = 16384;
 constexpr std::size_t replay_limit = 8192;
+constexpr std::string_view stand_in_name = "sluice_gone";
 
 bool known_type(char type) noexcept {
     return std::string_view("QPBDECSHFdcfX").find(type) != std::string_view::npos;
@@ -91,7 +92,9 @@ std::size_t client_link::receive(byte_span in, server_link* server, outgoing& to
             at += n;
             continue;
         }
-        if (held_ || (server != nullptr && server->owed.size() > owed_limit)) {
+        if (server == nullptr || (server->owed.empty() && !server->unsynced)) barrier_ = false;
+        const bool behind_barrier = barrier_ && !server->unsynced;
+        if (held_ || behind_barrier || (server != nullptr && server->owed.size() > owed_limit)) {
             want_ = client_want::patience;
             break;
         }
@@ -124,7 +127,7 @@ std::size_t client_link::receive(byte_span in, server_link* server, outgoing& to
                   to_client};
         m.body = m.part.subspan(frame_header::size);
         on_message(m);
-        if (want_ == client_want::rejection) break;
+        if (want_ == client_want::rejection || want_ == client_want::patience) break;
         at += m.part.size();
         message_left_ = header.total() - m.part.size();
         message_passes_ = m.passes;
@@ -154,11 +157,7 @@ void client_link::on_message(message& m) {
         }
     }
     switch (type) {
-        case 'Q':
-            unnamed_.reset();
-            m.server->unnamed_client = 0;
-            m.server->batch.recording = false;
-            return pass(m, owed_kind::query);
+        case 'Q': return on_query(m);
         case 'F': return pass(m, owed_kind::function_call);
         case 'P': return on_parse(m);
         case 'B': return on_bind(m);
@@ -212,23 +211,107 @@ void client_link::pass_renamed(message& m, std::size_t name_at, std::string_view
     m.passes = true;
 }
 
+// Looks for the statements that change what the client's names stand for. True: the message has
+// to wait until the replies that are owed have come.
+bool client_link::read_text(message& m, std::string_view sql) {
+    if (max_statements_ == 0) return false;
+    const auto found = protocol::read_deallocate(sql);
+    if (found.what == protocol::deallocation::none) return false;
+    if (!m.server->owed.empty() && !m.server->unsynced) {
+        want_ = client_want::patience;
+        return true;
+    }
+    barrier_ = true;
+    return false;
+}
+
+void client_link::on_query(message& m) {
+    const auto sql = as_text(m.body.first(m.whole() && !m.body.empty() ? m.body.size() - 1 : 0));
+    if (read_text(m, sql)) return;
+    unnamed_.reset();
+    m.server->batch.recording = false;
+    if (barrier_ && m.server->status() != 'E') {
+        if (const auto at = names_.find(protocol::read_deallocate(sql).name); at != names_.end()) {
+            names_.erase(at);
+            stand_in(m);
+            m.to_server.build([](std::string& out) {
+                protocol::append_query(out, std::string("DEALLOCATE ") + std::string(stand_in_name));
+            });
+            ++m.server->batches;
+            m.server->unnamed_client = 0;
+            m.server->unsynced = false;
+            m.server->push({owed_kind::query, reply_for::client, errand::of_client, 0, nullptr});
+            return;
+        }
+    }
+    m.server->unnamed_client = 0;
+    ++m.server->batches;
+    pass(m, owed_kind::query);
+}
+
+// A client's SQL-level DEALLOCATE of a statement that it prepared by protocol: the server knows it
+// under another name, which other clients share. So the server is given a statement to deallocate.
+void client_link::stand_in(message& m) {
+    m.server->unsynced = true;
+    m.to_server.build([](std::string& out) {
+        protocol::append_close_statement(out, stand_in_name);  // if one was never used up
+        protocol::append_parse(out, stand_in_name, "SELECT 1", {"\0\0", 2});
+    });
+    m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
+    m.server->push({owed_kind::parse, reply_for::nobody, errand::of_client, 0, nullptr});
+}
+
+void client_link::parse_deallocate(message& m, statement_names::iterator at) {
+    auto note = std::make_unique<owed_note>();
+    note->name = at->first;
+    note->named_before = at->second;
+    note->restores_name = true;
+    names_.erase(at);
+    stand_in(m);
+    m.server->batch.recording = false;
+    m.server->unnamed_client = 0;
+    m.to_server.build([](std::string& out) {
+        protocol::append_parse(out, "", std::string("DEALLOCATE ") + std::string(stand_in_name),
+                               {"\0\0", 2});
+    });
+    m.server->push({owed_kind::parse, reply_for::client, errand::of_client, 0, std::move(note)});
+    unnamed_.reset();
+    ++unnamed_count_;
+    m.server->unnamed_client = serial_;
+    m.server->unnamed_count = unnamed_count_;
+}
+
+// The statement's Parse went out in an earlier batch that may still fail: what follows has to know.
+bool client_link::defer_for(message& m, std::uint64_t statement) {
+    if (m.server->prepared.use(statement, m.server->batches) != prepared_cache::state::pending) {
+        return false;
+    }
+    want_ = client_want::patience;
+    return true;
+}
+
 void client_link::on_parse(message& m) {
     protocol::reader in(m.body);
     const auto name = in.text();
     if (name.empty()) {
-        ++unnamed_count_;
-        m.server->unnamed_client = serial_;
-        m.server->unnamed_count = unnamed_count_;
         if (m.whole()) {
             const auto query = in.text();
             const auto types = as_text(in.take_rest());
             if (!in.ok() || types.size() < 2) return reject("08P01", "invalid Parse message");
+            if (read_text(m, query)) return;
+            if (barrier_ && m.server->status() != 'E') {
+                const auto at = names_.find(protocol::read_deallocate(query).name);
+                if (at != names_.end()) return parse_deallocate(m, at);
+            }
             if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
             unnamed_->query.assign(query);
             unnamed_->types.assign(types);
         } else {
             unnamed_.reset();  // too long to keep: it works on this connection only
         }
+        ++unnamed_count_;
+        m.server->unnamed_client = serial_;
+        m.server->unnamed_count = unnamed_count_;
         return pass(m, owed_kind::parse);
     }
     const auto query = in.text();
@@ -240,21 +323,23 @@ void client_link::on_parse(message& m) {
                             "prepared statement \"" + std::string(name) + "\" already exists");
     }
     const auto what = statements_.find_or_add(query, types, parse_settings());
+    if (defer_for(m, what->id)) return;
     auto note = std::make_unique<owed_note>();
     note->name = name;
     note->restores_name = true;
-    names_.emplace(std::string(name), what);
+    names_.emplace(std::string(name), named_statement{what, false});
     m.server->unsynced = true;
     m.server->batch.recording = false;
     auto* counters = m.server->counters();
-    if (m.server->prepared.use(what->id) == prepared_cache::state::ready) {
+    const auto now = m.server->prepared.use(what->id, m.server->batches);
+    if (now == prepared_cache::state::ready || now == prepared_cache::state::sent) {
         if (counters != nullptr) counters->statement_hits.add();
         m.server->push({owed_kind::parse, reply_for::faked, errand::of_client, what->id, std::move(note)});
         m.server->settle_head(m.to_client, true);
         return;
     }
     if (counters != nullptr) counters->statement_misses.add();
-    if (m.server->prepared.use(what->id) == prepared_cache::state::stale) {
+    if (now == prepared_cache::state::stale) {
         m.to_server.build([&](std::string& out) {
             protocol::append_close_statement(out, what->server_name);
         });
@@ -264,7 +349,7 @@ void client_link::on_parse(message& m) {
     m.to_server.build([&](std::string& out) {
         protocol::append_parse(out, what->server_name, query, types);
     });
-    m.server->prepared.add(what);
+    m.server->prepared.add(what, m.server->batches);
     m.server->push({owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
@@ -287,20 +372,22 @@ void client_link::on_bind(message& m) {
         return fail_in_turn(m, "26000",
                             "prepared statement \"" + std::string(name) + "\" does not exist");
     }
+    if (defer_for(m, at->second.what->id)) return;
     if (m.server->owed.empty() && m.server->status() == 'I' && !m.server->unsynced && m.whole()) {
         m.server->batch.bytes.clear();
         m.server->batch.recording = true;
-        m.server->batch.describes_portal = m.server->batch.answered = false;
+        m.server->batch.may_change_shape = !at->second.described;
+        m.server->batch.answered = false;
     }
-    bring_statement(m, at->second);
-    pass_renamed(m, portal.size() + 1, name, at->second->server_name, owed_kind::bind,
-                 at->second->id);
+    const auto what = at->second.what;
+    bring_statement(m, what);
+    pass_renamed(m, portal.size() + 1, name, what->server_name, owed_kind::bind, what->id);
 }
 
 void client_link::on_describe(message& m) {
     if (m.body.size() < 2) return reject("08P01", "invalid Describe message");
     const auto name = as_text(m.body.subspan(1, m.body.size() - 2));
-    if (m.body[0] == 'P') m.server->batch.describes_portal = true;
+    if (m.body[0] == 'P') m.server->batch.may_change_shape = true;
     if (m.body[0] == 'S' && name.empty()) bring_unnamed(m);
     if (m.body[0] != 'S' || name.empty() || max_statements_ == 0) {
         return pass(m, owed_kind::describe);
@@ -310,9 +397,12 @@ void client_link::on_describe(message& m) {
         return fail_in_turn(m, "26000",
                             "prepared statement \"" + std::string(name) + "\" does not exist");
     }
+    if (defer_for(m, at->second.what->id)) return;
     m.server->batch.recording = false;
-    bring_statement(m, at->second);
-    pass_renamed(m, 1, name, at->second->server_name, owed_kind::describe, at->second->id);
+    at->second.described = true;
+    const auto what = at->second.what;
+    bring_statement(m, what);
+    pass_renamed(m, 1, name, what->server_name, owed_kind::describe, what->id);
 }
 
 void client_link::on_close(message& m) {
@@ -351,6 +441,7 @@ void client_link::on_sync(message& m) {
     record(m, m.part);
     if (m.server->copy_in && !m.server->copy_ended) return;  // read and ignored
     m.server->unsynced = m.server->skipping = false;
+    ++m.server->batches;
     m.server->push({owed_kind::sync, reply_for::client, errand::of_client, 0, nullptr});
 }
 
@@ -369,8 +460,8 @@ void client_link::on_copy_data(message& m) {
 
 void client_link::bring_statement(message& m, const statement_ptr& what) {
     auto* counters = m.server->counters();
-    const auto now = m.server->prepared.use(what->id);
-    if (now == prepared_cache::state::ready) {
+    const auto now = m.server->prepared.use(what->id, m.server->batches);
+    if (now == prepared_cache::state::ready || now == prepared_cache::state::sent) {
         if (counters != nullptr) counters->statement_hits.add();
         return;
     }
@@ -388,10 +479,10 @@ void client_link::bring_statement(message& m, const statement_ptr& what) {
         protocol::append_parse(out, what->server_name, what->query, what->types);
     });
     m.server->push({owed_kind::parse, reply_for::nobody, errand::of_client, what->id, nullptr});
-    m.server->prepared.add(what);
+    m.server->prepared.add(what, m.server->batches);
 }
 
-void client_link::make_room(message& m) {
+void client_link::make_room(message& m) const {
     auto evicted = m.server->prepared.evict(max_statements_);
     if (evicted == nullptr) return;
     if (auto* counters = m.server->counters()) counters->statement_evictions.add();
@@ -446,7 +537,7 @@ void client_link::server_reported(std::string_view name, std::string_view value,
 }
 
 void client_link::restore_name(const owed_note& note) {
-    if (note.named_before != nullptr) {
+    if (note.named_before.what != nullptr) {
         names_.insert_or_assign(note.name, note.named_before);
     } else {
         names_.erase(note.name);

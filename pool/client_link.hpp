@@ -15,6 +15,7 @@
 #include "protocol/outgoing.hpp"
 #include "protocol/pg_build.hpp"
 #include "protocol/pg_frame.hpp"
+#include "protocol/sql_scan.hpp"
 
 namespace sluice::pool {
 
@@ -69,7 +70,12 @@ class client_link {
   private:
     struct message;
     void on_message(message& m);
+    void on_query(message& m);
     void on_parse(message& m);
+    [[nodiscard]] bool defer_for(message& m, std::uint64_t statement);
+    [[nodiscard]] bool read_text(message& m, std::string_view sql);
+    static void stand_in(message& m);
+    void parse_deallocate(message& m, statement_names::iterator at);
     void on_bind(message& m);
     void on_describe(message& m);
     void on_close(message& m);
@@ -80,7 +86,7 @@ class client_link {
                       std::string_view new_name, owed_kind kind, std::uint64_t statement);
     void bring_statement(message& m, const statement_ptr& wanted_statement);
     void bring_unnamed(message& m);
-    void make_room(message& m);
+    void make_room(message& m) const;
     void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
     [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;
     [[nodiscard]] std::size_t needed_for(const protocol::frame_header& header) const noexcept;
@@ -107,6 +113,7 @@ class client_link {
     bool skip_to_sync_ = false;
     bool refuse_one_ = false;  // ... or only the simple query that comes next
     bool held_ = false;
+    bool barrier_ = false;  // what is under way may change what the next messages mean
 };
 
 }  // namespace sluice::pool

@@ -40,7 +40,7 @@ enum class errand : std::uint8_t { of_client, settings, clean_up };
 // What a message that may still fail has changed here already.
 struct owed_note {
     std::string name;            // the client's name for a statement ...
-    statement_ptr named_before;  // ... and what it stood for before (null: nothing)
+    named_statement named_before;  // ... and what it stood for before (null: nothing)
     bool restores_name = false;
     statement_ptr evicted;  // closed on the server to make room
     std::string own_error;  // a whole ErrorResponse to send in place of the server's

@@ -142,6 +142,9 @@ void server_link::on_frame(frame_context& frame) {
 void server_link::on_completion(frame_context& frame, owed_kind kind) {
     if (owed.empty() || owed.head().kind != kind) return desync();
     if (for_client(frame)) forward(frame);
+    if (kind == owed_kind::parse && owed.head().statement != 0) {
+        prepared.confirm(owed.head().statement);
+    }
     owed.pop();
     settle_head(frame.to_client, frame.client != nullptr);
 }
@@ -384,13 +387,13 @@ void server_link::on_error(frame_context& frame) {
 bool server_link::try_again(frame_context& frame) {
     const auto fields = protocol::read_error_fields(frame.body);
     if (fields.sqlstate != "0A000" || fields.routine != "RevalidateCachedQuery") return false;
-    if (frame.client == nullptr || !batch.recording || batch.answered || !batch.describes_portal ||
+    if (frame.client == nullptr || !batch.recording || batch.answered || !batch.may_change_shape ||
         unsynced || status_ != 'I' || owed.head().kind != owed_kind::bind || frame_left_ > 0) {
         return false;
     }
     const auto what = prepared.find(owed.head().statement);
     if (what == nullptr) return false;
-    prepared.add(what);  // no longer stale
+    prepared.add(what, batches);  // no longer stale
     frame.to_server.build([&](std::string& out) {
         protocol::append_close_statement(out, what->server_name);
         protocol::append_parse(out, what->server_name, what->query, what->types);
@@ -404,20 +407,30 @@ bool server_link::try_again(frame_context& frame) {
     return true;
 }
 
+// The server skips to the next Sync: what was to come before it never happened. What those messages
+// have changed here is taken back, the last change first.
 void server_link::drop_until_sync(client_link* client) {
-    while (!owed.empty() && owed.head().kind != owed_kind::sync) {
-        auto& head = owed.head();
-        if (head.kind == owed_kind::parse && head.dest != reply_for::faked && head.statement != 0) {
-            prepared.erase(head.statement);
+    std::size_t end = 0;
+    while (end < owed.size() && owed.at(end).kind != owed_kind::sync) ++end;
+    skipping = end == owed.size();
+    for (auto i = end; i-- > 0;) {
+        auto& entry = owed.at(i);
+        if (entry.kind == owed_kind::parse && entry.dest != reply_for::faked) {
+            if (entry.statement != 0) {
+                prepared.erase(entry.statement);
+            } else {
+                unnamed_client = 0;
+            }
         }
-        if (head.kind == owed_kind::parse && head.statement == 0) unnamed_client = 0;
-        if (head.note != nullptr) {
-            if (head.note->evicted != nullptr) prepared.add(head.note->evicted);
-            if (head.note->restores_name && client != nullptr) client->restore_name(*head.note);
+        if (entry.note == nullptr) continue;
+        if (entry.note->evicted != nullptr) {
+            const auto id = entry.note->evicted->id;
+            prepared.add(entry.note->evicted, 0);
+            prepared.confirm(id);
         }
-        owed.pop();
+        if (entry.note->restores_name && client != nullptr) client->restore_name(*entry.note);
     }
-    if (owed.empty()) skipping = true;
+    while (end-- > 0) owed.pop();
 }
 
 bool server_link::apply_settings(client_link& client, outgoing& to_server,

@@ -93,6 +93,7 @@ class server_link {
     bool copy_in = false;    // the server reads CopyData ...
     bool copy_ended = false;  // ... and the client has sent CopyDone or CopyFail
     std::uint64_t queries = 0;  // ReadyForQuery seen for the client
+    std::uint64_t batches = 1;  // the number of the batch (up to a Sync, or a Query) being written
     // Whose Parse the unnamed statement is: a client's serial number and its count of such Parses.
     std::uint64_t unnamed_client = 0;
     std::uint64_t unnamed_count = 0;
@@ -100,7 +101,7 @@ class server_link {
     struct {
         std::string bytes;
         bool recording = false;
-        bool describes_portal = false;
+        bool may_change_shape = false;  // the client does not rely on an earlier description
         bool answered = false;  // the client saw a reply of it
     } batch;
 

@@ -35,17 +35,24 @@ std::size_t statement_table::size() const {
     return statements_.size();
 }
 
-prepared_cache::state prepared_cache::use(std::uint64_t id) {
+prepared_cache::state prepared_cache::use(std::uint64_t id, std::uint64_t batch) {
     const auto at = by_id_.find(id);
     if (at == by_id_.end()) return state::missing;
     used_.splice(used_.begin(), used_, at->second);
-    return at->second->stale ? state::stale : state::ready;
+    if (at->second->stale) return state::stale;
+    if (at->second->confirmed) return state::ready;
+    return at->second->batch == batch ? state::sent : state::pending;
 }
 
-void prepared_cache::add(statement_ptr added) {
+void prepared_cache::confirm(std::uint64_t id) {
+    const auto at = by_id_.find(id);
+    if (at != by_id_.end()) at->second->confirmed = true;
+}
+
+void prepared_cache::add(statement_ptr added, std::uint64_t batch) {
     const auto id = added->id;
     erase(id);
-    used_.push_front({std::move(added)});
+    used_.push_front({std::move(added), batch});
     by_id_.emplace(id, used_.begin());
 }
 

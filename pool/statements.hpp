@@ -45,11 +45,15 @@ class statement_table {
 // What one server connection has prepared, least recently used last. Confined to its worker.
 class prepared_cache {
   public:
-    enum class state { missing, ready, stale };  // stale: prepared, but its plan is refused
+    // sent: the Parse is on its way in the batch being written; pending: in an earlier batch, which
+    // may still fail. stale: prepared, but its plan is refused.
+    enum class state { missing, sent, pending, ready, stale };
 
-    // Looks a statement up and marks it as used.
-    [[nodiscard]] state use(std::uint64_t id);
-    void add(statement_ptr added);
+    // Looks a statement up and marks it as used; `batch` is the number of the batch being written.
+    [[nodiscard]] state use(std::uint64_t id, std::uint64_t batch);
+    // Its Parse goes out in `batch`; it is ready when the server has said so.
+    void add(statement_ptr added, std::uint64_t batch);
+    void confirm(std::uint64_t id);
     void erase(std::uint64_t id);
     void mark_stale(std::uint64_t id);
     void clear();
@@ -61,6 +65,8 @@ class prepared_cache {
   private:
     struct held {
         statement_ptr what;
+        std::uint64_t batch = 0;
+        bool confirmed = false;
         bool stale = false;
     };
     std::list<held> used_;  // most recent first
@@ -75,7 +81,12 @@ struct text_hash {
     }
 };
 
+// A client's name for a statement.
+struct named_statement {
+    statement_ptr what;
+    bool described = false;  // the client was told the shape of its rows and may rely on it
+};
 using statement_names =
-    boost::unordered_flat_map<std::string, statement_ptr, text_hash, std::equal_to<>>;
+    boost::unordered_flat_map<std::string, named_statement, text_hash, std::equal_to<>>;
 
 }  // namespace sluice::pool

@@ -1,12 +1,20 @@
 #include "pool/upstream_login.hpp"
 
+#include <fcntl.h>
 #include <libpq-fe.h>
+#include <openssl/crypto.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+
+#include "protocol/bytes.hpp"
 
 namespace sluice::pool {
 
@@ -119,7 +127,75 @@ outcome drive(PGconn* connection, const login_order& order) {
     }
 }
 
-upstream_connection take_over(handle_ptr handle) {
+// libpq keeps the cancel key to itself; its trace of the login shows it. The trace's other lines
+// hold no secret (messages to the server are traced by length alone), and are wiped all the same.
+class key_trace {
+  public:
+    explicit key_trace(PGconn* connection)
+        : connection_(connection), file_(open_memstream(&text_, &size_)) {
+        if (file_ == nullptr) return;
+        PQtrace(connection_, file_);
+        PQsetTraceFlags(connection_, PQTRACE_SUPPRESS_TIMESTAMPS);
+    }
+    ~key_trace() {
+        stop();
+        if (text_ != nullptr) OPENSSL_cleanse(text_, size_);
+        std::free(text_);
+    }
+    key_trace(const key_trace&) = delete;
+    key_trace& operator=(const key_trace&) = delete;
+
+    // The secret of the last BackendKeyData.
+    int secret() {
+        stop();
+        const std::string_view all(text_ == nullptr ? "" : text_, size_);
+        const auto at = all.rfind("BackendKeyData\t");
+        if (at == all.npos) return 0;
+        int process_id = 0;
+        int key = 0;
+        const std::string line(all.substr(at + 15, all.find('\n', at) - at - 15));
+        return std::sscanf(line.c_str(), "%d %d", &process_id, &key) == 2 ? key : 0;
+    }
+
+  private:
+    void stop() {
+        if (file_ == nullptr) return;
+        PQuntrace(connection_);
+        std::fclose(file_);
+        file_ = nullptr;
+    }
+    PGconn* connection_;
+    char* text_ = nullptr;
+    std::size_t size_ = 0;
+    std::FILE* file_;
+};
+
+std::shared_ptr<const cancel_target> target_of(const upstream_connection& connection, int secret) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    if (getpeername(connection.descriptor, reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+        return nullptr;
+    }
+    auto out = std::make_shared<cancel_target>();
+    out->address.assign(reinterpret_cast<const char*>(&peer), length);
+    out->process_id = connection.process_id;
+    out->secret = secret;
+    return out;
+}
+
+bool wait_for(int descriptor, short events, std::chrono::steady_clock::time_point deadline) {
+    for (;;) {
+        const auto left = std::chrono::duration_cast<milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        if (left.count() <= 0) return false;
+        pollfd entry{descriptor, events, 0};
+        const int ready = poll(&entry, 1, static_cast<int>(left.count()));
+        if (ready > 0) return true;
+        if (ready < 0 && errno != EINTR) return false;
+    }
+}
+
+upstream_connection take_over(handle_ptr handle, int secret) {
     // Notices and parameter changes that libpq has read already are parsed here, so that the first
     // byte we read ourselves begins a message.
     static_cast<void>(PQisBusy(handle.get()));
@@ -132,7 +208,7 @@ upstream_connection take_over(handle_ptr handle) {
             out.reported.emplace_back(name, value);
         }
     }
-    out.cancel = std::shared_ptr<PGcancel>(PQgetCancel(handle.get()), pg_cancel_deleter{});
+    out.cancel = target_of(out, secret);
     out.handle = std::move(handle);
     return out;
 }
@@ -142,8 +218,6 @@ void ignore_notice(void*, const PGresult*) {}
 }  // namespace
 
 void pg_conn_deleter::operator()(PGconn* connection) const noexcept { PQfinish(connection); }
-
-void pg_cancel_deleter::operator()(PGcancel* cancel) const noexcept { PQfreeCancel(cancel); }
 
 std::optional<upstream_address> parse_address(const std::string& conninfo) {
     char* message = nullptr;
@@ -163,6 +237,8 @@ std::optional<upstream_address> parse_address(const std::string& conninfo) {
     }
     return out;
 }
+
+bool is_address(const std::string& conninfo) { return parse_address(conninfo).has_value(); }
 
 login_failure read_failure(std::string_view text) {
     login_failure out;
@@ -189,6 +265,7 @@ login_failure read_failure(std::string_view text) {
 }
 
 login_result log_in(const login_order& order) {
+    // Destroyed before the handle, which it points to.
     auto handle = start(order);
     if (handle == nullptr) return {std::nullopt, {"53200", "out of memory", {}, {}, false}};
     PQsetErrorVerbosity(handle.get(), PQERRORS_VERBOSE);  // the only way to the SQLSTATE
@@ -196,8 +273,12 @@ login_result log_in(const login_order& order) {
     if (PQstatus(handle.get()) == CONNECTION_BAD) {
         return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
     }
+    key_trace trace(handle.get());
     switch (drive(handle.get(), order)) {
-        case outcome::connected: return {take_over(std::move(handle)), {}};
+        case outcome::connected: {
+            const int secret = trace.secret();
+            return {take_over(std::move(handle), secret), {}};
+        }
         case outcome::failed: return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
         case outcome::timed_out:
             return {std::nullopt,
@@ -208,9 +289,25 @@ login_result log_in(const login_order& order) {
     return {std::nullopt, {"57P01", "sluice is shutting down", {}, {}, true}};
 }
 
-bool send_cancel(PGcancel& cancel) {
-    std::array<char, 256> message{};
-    return PQcancel(&cancel, message.data(), static_cast<int>(message.size())) == 1;
+bool send_cancel(const cancel_target& target, std::chrono::steady_clock::time_point deadline) {
+    const auto* address = reinterpret_cast<const sockaddr*>(target.address.data());
+    const int descriptor =
+        socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (descriptor < 0) return false;
+    bool taken = connect(descriptor, address, static_cast<socklen_t>(target.address.size())) == 0 ||
+                 (errno == EINPROGRESS && wait_for(descriptor, POLLOUT, deadline));
+    if (taken) {
+        std::array<char, 16> request{};
+        protocol::store_u32(request.data(), 16);
+        protocol::store_u32(request.data() + 4, 80877102);
+        protocol::store_u32(request.data() + 8, static_cast<std::uint32_t>(target.process_id));
+        protocol::store_u32(request.data() + 12, static_cast<std::uint32_t>(target.secret));
+        taken = send(descriptor, request.data(), request.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(request.size());
+    }
+    if (taken) taken = wait_for(descriptor, POLLIN, deadline);  // an end is readable
+    close(descriptor);
+    return taken;
 }
 
 }  // namespace sluice::pool

@@ -15,7 +15,6 @@
 #include <vector>
 
 struct pg_conn;
-struct pg_cancel;
 
 namespace sluice::pool {
 
@@ -31,6 +30,7 @@ struct upstream_address {
 
 // nullopt: not a connection string that libpq takes. (Its message may quote a password: not given.)
 [[nodiscard]] std::optional<upstream_address> parse_address(const std::string& conninfo);
+[[nodiscard]] bool is_address(const std::string& conninfo);
 
 struct login_order {
     std::string conninfo;
@@ -45,14 +45,18 @@ struct login_order {
 struct pg_conn_deleter {
     void operator()(pg_conn* connection) const noexcept;
 };
-struct pg_cancel_deleter {
-    void operator()(pg_cancel* cancel) const noexcept;
+
+// Where and with which key to ask for a cancel; outlives the connection.
+struct cancel_target {
+    std::string address;  // a sockaddr: the same server process's, not just the same host name
+    int process_id = 0;
+    int secret = 0;
 };
 
 // A logged-in connection. Destroying it sends Terminate and closes it.
 struct upstream_connection {
     std::unique_ptr<pg_conn, pg_conn_deleter> handle;
-    std::shared_ptr<pg_cancel> cancel;  // for send_cancel, also after the connection has ended
+    std::shared_ptr<const cancel_target> cancel;
     int descriptor = -1;
     void* ssl = nullptr;  // SSL* of the connection, or null; owned by the handle
     int process_id = 0;
@@ -78,7 +82,9 @@ struct login_result {
 [[nodiscard]] login_failure read_failure(std::string_view text);
 
 // Asks the server to cancel what the connection is running and waits until the server has taken
-// note. Blocks. In the clear, as libpq 15 does it. False: could not be delivered.
-bool send_cancel(pg_cancel& cancel);
+// note, which it shows by closing. Blocks, until `deadline` at most. In the clear, as libpq 15 does
+// it: the request holds nothing but the key. False: could not be delivered.
+// (Not PQcancel: that one waits for ever for a server that does not answer.)
+bool send_cancel(const cancel_target& target, std::chrono::steady_clock::time_point deadline);
 
 }  // namespace sluice::pool

@@ -50,6 +50,11 @@ client_login::client_login(client_session& session, pg_service& service,
 void client_login::refuse(const protocol::login_error& error) {
     over_ = true;
     service_.counters(session_.home()).client_login_failures.add();
+    service_.log.info("client refused", {{"database", request_.database},
+                                         {"user", request_.user},
+                                         {"from", socket_.peer},
+                                         {"sqlstate", error.sqlstate},
+                                         {"why", error.message}});
     session_.fail({.severity = "FATAL",
                    .sqlstate = error.sqlstate,
                    .message = error.message,

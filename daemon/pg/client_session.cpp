@@ -1,6 +1,6 @@
 #include "daemon/pg/client_session.hpp"
 
-#include <fmt/format.h>
+#include <boost/asio/error.hpp>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/rand.h>
@@ -236,6 +236,14 @@ void client_session::server_bytes() {
     from.stream.rx.consume(
         from.link.receive(from.stream.rx.readable(), &link_, to_client, to_server));
     if (phase_ == phase::welcome) to_client.clear();
+    if (mode_ == config::pool_mode::statement && from.link.queries != queries_seen_ &&
+        from.link.status() != 'I') {
+        to_client.clear();
+        return fail({.severity = "FATAL",
+                     .sqlstate = "0A000",
+                     .message = "transaction blocks not allowed in statement pooling mode"},
+                    "transaction in statement mode");
+    }
     stream.send(to_client);
     from.stream.send(to_server);
     if (from.link.health() != pool::link_health::fine && server_failed()) return;
@@ -283,12 +291,6 @@ void client_session::after_server_bytes() {
         counters.query_seconds.record(now - batch_at_);
         queries_seen_ = link.queries;
         batch_at_ = quiet_at_ = now;
-        if (mode_ == config::pool_mode::statement && link.status() != 'I') {
-            return fail({.severity = "FATAL",
-                         .sqlstate = "0A000",
-                         .message = "transaction blocks not allowed in statement pooling mode"},
-                        "transaction in statement mode");
-        }
     }
     if (goodbye_ && link.owed.empty()) return close("goodbye");
     if (link.idle() && !link_.in_message() && !server_->cancelling()) {
@@ -385,7 +387,20 @@ void client_session::on_drained() {
     if (dedicated_ != nullptr && dedicated_->stream.paused()) dedicated_->stream.resume();
 }
 
-void client_session::on_end(const boost::system::error_code&) { close("the client is gone"); }
+// An end may be half of one: PostgreSQL answers a client that has only finished sending. One that
+// is gone for good looks the same, so what runs gets a moment to end by itself.
+void client_session::on_end(const boost::system::error_code& why) {
+    const bool answers_owed = phase_ == phase::ready && server_ != nullptr &&
+                              !server_->link.owed.empty() && !link_.in_message() &&
+                              !server_->link.copy_in;
+    if (why != boost::asio::error::eof || !answers_owed || goodbye_at_ != net::clock_time{}) {
+        return close("the client is gone");
+    }
+    goodbye_ = true;
+    goodbye_at_ = steady_clock::now();
+    stream.pause();
+    set_deadline();
+}
 
 void client_session::password_checked(bool matches) {
     if (phase_ != phase::login) return;
@@ -429,7 +444,10 @@ void client_session::close(const char* why) {
         if (was_in) {
             service_.registry.remove(process_id_);
             service_.log.info("client disconnected",
-                              {{"database", pool_->database}, {"client", process_id_}, {"why", why}});
+                              {{"database", pool_->database},
+                               {"client", process_id_},
+                               {"from", peer_},
+                               {"why", why}});
         }
         if (admitted_) {
             const auto cut = names_->find('\0');

@@ -137,6 +137,8 @@ class client_session final : public net::stream_owner,
     net::clock_time leased_at_{};
     net::clock_time batch_at_{};   // the first message of what is running
     net::clock_time quiet_at_{};   // idle in transaction since
+    net::clock_time goodbye_at_{};  // it stopped sending while it was owed answers
+    std::string peer_;
     std::uint64_t queries_seen_ = 0;
     std::uint64_t counted_in_ = 0;
     std::uint64_t counted_out_ = 0;

@@ -15,6 +15,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// For a client that has stopped sending while it was owed answers.
+constexpr auto last_moment = std::chrono::milliseconds(500);
+
 double seconds(steady_clock::duration value) {
     return std::chrono::duration<double>(value).count();
 }
@@ -28,7 +31,8 @@ void earlier(net::clock_time& due, net::clock_time from, config::milliseconds ti
 void client_session::set_deadline() {
     if (phase_ == phase::closing || phase_ == phase::closed) return;
     if (timeouts_ != nullptr && !waiting_ && phase_ == phase::ready &&
-        !timeouts_->any_in_use() && deadline_.due() == net::deadline::never) {
+        !timeouts_->any_in_use() && goodbye_at_ == net::clock_time{} &&
+        deadline_.due() == net::deadline::never) {
         return;
     }
     home_.deadlines().set(deadline_, next_deadline());
@@ -41,6 +45,7 @@ net::clock_time client_session::next_deadline() const {
         return due;
     }
     if (phase_ == phase::dedicated) return due;
+    if (goodbye_at_ != net::clock_time{}) return goodbye_at_ + last_moment;
     if (waiting_) {
         earlier(due, since_, timeouts_->query_wait);
         if (!notified_ && phase_ == phase::ready) earlier(due, since_, timeouts_->query_wait_notify);
@@ -79,6 +84,7 @@ void client_session::on_deadline(net::clock_time now) {
         return fail({.severity = "FATAL", .sqlstate = "57014", .message = "client_login_timeout"},
                     "client_login_timeout");
     }
+    if (goodbye_at_ != net::clock_time{}) return close("the client is gone");
     if (waiting_) {
         if (timeouts_->query_wait.count() != 0 && now >= since_ + timeouts_->query_wait) {
             return wait_for_too_long();
@@ -185,7 +191,9 @@ void client_session::refused(const pool::login_failure& why) {
 void client_session::cancel_requested() {
     if (phase_ == phase::dedicated) {
         if (const auto& key = dedicated_->upstream().cancel; key != nullptr) {
-            service_.threads.run([key] { pool::send_cancel(*key); });
+            service_.threads.run([key] {
+                pool::send_cancel(*key, steady_clock::now() + std::chrono::seconds(10));
+            });
         }
         return;
     }

@@ -128,6 +128,7 @@ void client_session::finish_welcome(const pool::parameters& reported) {
                                            {"from", login_->peer()},
                                            {"tls", stream.tls() != nullptr},
                                            {"application_name", request.application_name}});
+    peer_ = login_->peer();
     forget_login();
     phase_ = phase::ready;
     since_ = steady_clock::now();

@@ -21,20 +21,24 @@ directory::directory(config::settings settings) : settings_(std::move(settings))
     }
     const auto& tls = settings_.postgres.tls;
     if (tls.mode != config::tls_mode::disable) {
-        tls_ = std::make_unique<net::tls_context>(tls, !tls.client_ca.empty());
+        try {
+            tls_ = std::make_unique<net::tls_context>(tls, !tls.client_ca.empty());
+        } catch (const std::runtime_error& error) {
+            throw unusable_settings(std::string("postgres.") + error.what());
+        }
     }
 }
 
 void directory::add_database(const std::string& name, const config::database_settings& settings) {
     auto address = pool::parse_address(settings.url);
     if (!address.has_value()) {
-        throw std::runtime_error("postgres.databases." + (name.empty() ? "DATABASE_URL" : name) +
+        throw unusable_settings("postgres.databases." + (name.empty() ? "DATABASE_URL" : name) +
                                  ".url is not a connection string that libpq understands (expected "
                                  "postgresql://user:password@host:port/database or key=value)");
     }
     auto known_as = name;
     if (known_as.empty()) known_as = address->database.empty() ? address->user : address->database;
-    if (known_as.empty()) throw std::runtime_error("DATABASE_URL names no database");
+    if (known_as.empty()) throw unusable_settings("DATABASE_URL names no database");
     databases_.emplace(known_as, database_target{known_as, std::move(*address), settings});
 }
 

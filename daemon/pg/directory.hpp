@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@
 #include "protocol/scram_verifier.hpp"
 
 namespace sluice::daemon {
+
+// The configuration is well-formed and still cannot be used.
+struct unusable_settings : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 struct user_account {
     std::optional<protocol::scram_verifier> verifier;  // none: no password is set
@@ -30,7 +36,7 @@ struct database_target {
 
 class directory {
   public:
-    // Throws std::runtime_error: an unusable URL or certificate. Derives a verifier for each plain
+    // Throws unusable_settings: a URL or certificate. Derives a verifier for each plain
     // password (about a millisecond each): not for an event loop.
     // The one database of DATABASE_URL alone has an empty name in `settings` and gets the URL's.
     explicit directory(config::settings settings);

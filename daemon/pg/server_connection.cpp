@@ -1,5 +1,6 @@
 #include "daemon/pg/server_connection.hpp"
 
+#include <algorithm>
 #include <random>
 
 #include "daemon/pg/client_session.hpp"
@@ -18,6 +19,8 @@ constexpr std::size_t most_read = 65536;
 
 // A connection that was used this recently is believed to be sound without a look.
 constexpr auto fresh = std::chrono::microseconds(100);
+
+constexpr auto cancel_again = std::chrono::milliseconds(300);
 
 // Lifetimes are spread by a tenth either way, so that connections opened together do not all end
 // together.
@@ -92,10 +95,7 @@ void server_connection::release() {
     count_traffic();
     if (stream.paused()) stream.resume();
     if (link.left.any() || !link.idle()) {
-        phase_ = phase::cleaning;
-        pool_.cleaning.fetch_add(1, std::memory_order_relaxed);
-        const auto from = service_.current_directory();
-        home_->deadlines().set(deadline_, steady_clock::now() + from->postgres().cancel_wait_timeout);
+        start_cleaning();
         return keep_cleaning();
     }
     go_idle();
@@ -118,12 +118,22 @@ void server_connection::abandon(bool cut_short) {
     pool_.counters[home_->number()]->rescued_connections.add();
     stream.send(to_server);
     if (stream.paused()) stream.resume();
-    phase_ = phase::cleaning;
-    pool_.cleaning.fetch_add(1, std::memory_order_relaxed);
-    const auto from = service_.current_directory();
-    home_->deadlines().set(deadline_, steady_clock::now() + from->postgres().cancel_wait_timeout);
+    start_cleaning();
     if (busy) cancel(pool::cancel_reason::client_left);
     keep_cleaning();
+}
+
+void server_connection::start_cleaning() {
+    phase_ = phase::cleaning;
+    pool_.cleaning.fetch_add(1, std::memory_order_relaxed);
+    const auto patience = service_.current_directory()->postgres().cancel_wait_timeout;
+    give_up_ = patience.count() == 0 ? net::clock_time::max() : steady_clock::now() + patience;
+    set_cleaning_deadline();
+}
+
+// A cancel that arrives before the server has begun the statement is lost: it is asked again.
+void server_connection::set_cleaning_deadline() {
+    home_->deadlines().set(deadline_, std::min(give_up_, steady_clock::now() + cancel_again));
 }
 
 void server_connection::keep_cleaning() {
@@ -134,6 +144,7 @@ void server_connection::keep_cleaning() {
     stream.send(to_server);
     if (!clean) return;
     net::deadline_list::cancel(deadline_);
+    link.cancelled = pool::cancel_reason::none;
     pool_.cleaning.fetch_sub(1, std::memory_order_relaxed);
     go_idle();
 }
@@ -142,12 +153,12 @@ void server_connection::cancel(pool::cancel_reason reason) {
     ++cancels_;
     link.cancelled = reason;
     pool_.counters[home_->number()]->cancels.add();
-    const auto from = service_.current_directory();
-    if (phase_ == phase::leased) {
-        home_->deadlines().set(deadline_, steady_clock::now() + from->postgres().cancel_wait_timeout);
-    }
-    service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_] {
-        if (key != nullptr) pool::send_cancel(*key);
+    const auto patience = service_.current_directory()->postgres().cancel_wait_timeout;
+    service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_,
+                          patience] {
+        const auto deadline = patience.count() == 0 ? steady_clock::now() + std::chrono::hours(1)
+                                                    : steady_clock::now() + patience;
+        if (key != nullptr) pool::send_cancel(*key, deadline);
         home->post([self] { self->cancel_done(); });
     });
 }
@@ -155,7 +166,6 @@ void server_connection::cancel(pool::cancel_reason reason) {
 void server_connection::cancel_done() {
     --cancels_;
     if (phase_ == phase::closed) return;
-    if (cancels_ == 0 && phase_ == phase::leased) net::deadline_list::cancel(deadline_);
     if (phase_ == phase::leased) {
         client_->cancel_done();
     } else {
@@ -166,10 +176,15 @@ void server_connection::cancel_done() {
 void server_connection::deadline_passed(net::deadline& entry) {
     auto& self = static_cast<timed&>(entry).owner;
     const auto hold = self.shared_from_this();
-    if (self.client_ != nullptr) {
-        self.client_->server_lost();
+    if (self.phase_ != phase::cleaning) return;
+    if (steady_clock::now() >= self.give_up_) {
+        return self.close("it did not become free within cancel_wait_timeout");
     }
-    self.close("it did not become free within cancel_wait_timeout");
+    if (self.cancels_ == 0 && !self.link.owed.empty() &&
+        self.link.cancelled == pool::cancel_reason::client_left) {
+        self.cancel(pool::cancel_reason::client_left);
+    }
+    self.set_cleaning_deadline();
 }
 
 void server_connection::on_bytes() {

@@ -74,6 +74,8 @@ class server_connection final : public net::stream_owner,
     void keep_cleaning();
     void arrive();
     void cancel_done();
+    void start_cleaning();
+    void set_cleaning_deadline();
     void count_traffic();
     static void detached(net::stream_owner& owner);
     static void deadline_passed(net::deadline& entry);
@@ -87,6 +89,7 @@ class server_connection final : public net::stream_owner,
     net::clock_time idle_since_{};
     net::clock_time born_;
     net::clock_time expires_;
+    net::clock_time give_up_{};  // cleaning has to be over by then
     std::uint64_t counted_in_ = 0;
     std::uint64_t counted_out_ = 0;
     int cancels_ = 0;
