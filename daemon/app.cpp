@@ -3,7 +3,10 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <exception>
 #include <memory>
@@ -65,19 +68,21 @@ class app final : public monitoring_source {
     void on_signal(int number);
     void reload();
     void begin_shutdown();
-    void check_shutdown(net::clock_time now);
+    void tick();
+    [[nodiscard]] bool check_shutdown(net::clock_time now);
     void finish();
     void hint_at_poolers(const directory& from);
 
     run_options options_;
     logger log_;
     config::settings current_;
+    boost::asio::io_context io_{1};  // of the main thread: signals, monitoring, the slow clock
+    boost::asio::steady_timer timer_{io_};
     std::vector<std::unique_ptr<net::worker>> workers_;
     std::unique_ptr<pg_service> service_;
     std::vector<std::unique_ptr<net::listener>> listeners_;
     std::unique_ptr<monitoring_server> monitoring_;
     std::unique_ptr<boost::asio::signal_set> signals_;
-    std::thread closer_;
     net::clock_time shutdown_due_ = net::clock_time::max();
     net::clock_time last_log_tick_{};
     bool ending_ = false;
@@ -95,12 +100,19 @@ void app::build() {
     for (auto& worker : workers_) {
         worker->on_tick([this, &on = *worker](net::clock_time now) { service_->tick(on, now); });
     }
-    workers_[0]->on_tick([this](net::clock_time now) {
+}
+
+// The main thread's own slow clock.
+void app::tick() {
+    timer_.expires_after(std::chrono::milliseconds(100));
+    timer_.async_wait([this](const boost::system::error_code& ec) {
+        if (ec) return;
+        const auto now = steady_clock::now();
         if (now - last_log_tick_ > std::chrono::seconds(1)) {
             last_log_tick_ = now;
             log_.tick();
         }
-        check_shutdown(now);
+        if (!check_shutdown(now)) tick();
     });
 }
 
@@ -114,17 +126,17 @@ void app::hint_at_poolers(const directory& from) {
 }
 
 void app::listen() {
-    auto& io = workers_[0]->io();
+    auto& loop = workers_[0]->loop();
     for (const auto& address : current_.postgres.listen) {
         for (auto& bound : net::bind_all(address, current_.postgres.listen_backlog)) {
             listeners_.push_back(std::make_unique<net::listener>(
-                io, std::move(bound),
+                loop, std::move(bound),
                 [this](net::accepted_socket socket) { service_->accept(std::move(socket)); }));
         }
         log_.info("listening for postgres clients", {{"on", text_of(address)}});
     }
     monitoring_ =
-        std::make_unique<monitoring_server>(io, current_.monitoring.listen, *this, log_);
+        std::make_unique<monitoring_server>(io_, current_.monitoring.listen, *this, log_);
     monitoring_->start();
     for (const auto& address : current_.monitoring.listen) {
         log_.info("listening for monitoring", {{"on", text_of(address)}});
@@ -178,7 +190,7 @@ void app::reload() {
                 database.url = url;
             }
             const auto fresh = std::make_shared<const directory>(next);
-            workers_[0]->post([this, fresh, next, keys = changed.live.size()] {
+            boost::asio::post(io_, [this, fresh, next, keys = changed.live.size()] {
                 current_ = next;
                 log_.configure(next.log);
                 service_->replace_directory(fresh);
@@ -197,31 +209,31 @@ void app::begin_shutdown() {
     systemd::notify_stopping("draining");
     log_.info("shutting down", {{"shutdown_timeout", current_.postgres.shutdown_timeout}});
     shutdown_due_ = steady_clock::now() + current_.postgres.shutdown_timeout;
-    for (auto& listener : listeners_) listener->stop();
+    workers_[0]->post([this] {
+        for (auto& listener : listeners_) listener->stop();
+    });
     service_->drain();
 }
 
-void app::check_shutdown(net::clock_time now) {
-    if (!ending_) return;
+// True: everything has been closed.
+bool app::check_shutdown(net::clock_time now) {
+    if (!ending_) return false;
     std::uint32_t left = 0;
     for (const auto& count : service_->clients_on) left += count.load();
-    if (left > 0 && now < shutdown_due_) return;
+    if (left > 0 && now < shutdown_due_) return false;
     if (left > 0) log_.warning("clients cut off at shutdown", {{"clients", left}});
-    ending_ = false;
     signals_->cancel();
     monitoring_->stop();
     finish();
+    return true;
 }
 
-// Workers still run while everything is closed; then they stop, each on its own thread.
+// Workers still run while everything is closed; then they stop, each after what closing has posted.
 void app::finish() {
-    closer_ = std::thread([this] {
-        service_->close_all();
-        for (auto& worker : workers_) {
-            // Twice round the loop: closing posts what lets go of the last owners.
-            worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
-        }
-    });
+    service_->close_all();
+    for (auto& worker : workers_) {
+        worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
+    }
 }
 
 int app::run() {
@@ -229,8 +241,7 @@ int app::run() {
     raise_descriptor_limit();
     try {
         build();
-        signals_ = std::make_unique<boost::asio::signal_set>(workers_[0]->io(), SIGINT, SIGTERM,
-                                                             SIGHUP);
+        signals_ = std::make_unique<boost::asio::signal_set>(io_, SIGINT, SIGTERM, SIGHUP);
         wait_for_signals();
         listen();
     } catch (const unusable_settings& error) {
@@ -243,8 +254,9 @@ int app::run() {
     for (auto& worker : workers_) worker->start();
     log_.info("sluice is ready", {{"version", version}, {"workers", workers_.size()}});
     systemd::notify_ready("serving");
+    tick();
+    io_.run();
     for (auto& worker : workers_) worker->join();
-    if (closer_.joinable()) closer_.join();
     listeners_.clear();
     monitoring_.reset();
     signals_.reset();

@@ -1,7 +1,7 @@
-// A contiguous receive area: bytes are appended at the end and consumed from the front, and what is
-// left of a message stays until the rest of it has come. It starts without memory, grows to what
-// is asked for and gives its memory back when told so, because most clients are idle most of the time.
-// Views of readable() live until the next prepare(), consume() or release().
+// What was received and not consumed yet: contiguous, appended at the end, consumed from the front.
+// It has no memory of its own while nothing is left over: a receive into a shared buffer is lent to
+// it, and keep() saves what was not consumed, because most connections are idle most of the time.
+// Views of readable() live until the next prepare(), consume(), lend(), keep() or release().
 #pragma once
 
 #include <algorithm>
@@ -16,18 +16,30 @@ namespace sluice::protocol {
 
 class rx_buffer {
   public:
-    [[nodiscard]] byte_span readable() const noexcept {
-        return {data_.get() + begin_, end_ - begin_};
-    }
+    [[nodiscard]] byte_span readable() const noexcept { return {base() + begin_, end_ - begin_}; }
     [[nodiscard]] bool empty() const noexcept { return begin_ == end_; }
     [[nodiscard]] std::size_t size() const noexcept { return end_ - begin_; }
     [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
+    // Makes somebody else's bytes the content; only while empty, and until keep().
+    void lend(byte_span bytes) noexcept {
+        lent_ = bytes.data();
+        begin_ = 0;
+        end_ = bytes.size();
+    }
+    // What is left of lent bytes moves into memory of our own.
+    void keep() {
+        if (lent_ == nullptr) return;
+        const auto rest = readable();
+        lent_ = nullptr;
+        begin_ = end_ = 0;
+        append(rest);
+    }
+
     // Room behind the readable bytes, in a buffer of at least `wanted` bytes in all.
     std::span<std::uint8_t> prepare(std::size_t wanted) {
-        if (begin_ == end_) {
-            begin_ = end_ = 0;
-        }
+        keep();
+        if (begin_ == end_) begin_ = end_ = 0;
         if (capacity_ < wanted) {
             move_to(wanted);
         } else if (begin_ > 0 && capacity_ - end_ < capacity_ / 2 && size() < capacity_ / 2) {
@@ -43,20 +55,26 @@ class rx_buffer {
 
     void append(byte_span bytes) {
         if (bytes.empty()) return;
-        const auto room = prepare(size() + bytes.size() + begin_);
+        auto room = prepare(size() + bytes.size());
+        if (room.size() < bytes.size()) {
+            move_to(size() + bytes.size());
+            room = {data_.get() + end_, capacity_ - end_};
+        }
         std::memcpy(room.data(), bytes.data(), bytes.size());
         commit(bytes.size());
     }
 
-    // Shrinks an empty buffer to at most `keep` bytes (0: no memory at all).
-    void release(std::size_t keep) {
-        if (!empty() || capacity_ <= keep) return;
-        begin_ = end_ = 0;
-        capacity_ = keep;
-        data_ = keep == 0 ? nullptr : std::make_unique_for_overwrite<std::uint8_t[]>(keep);
+    // Gives the memory of an empty buffer back.
+    void release() noexcept {
+        if (!empty() || lent_ != nullptr) return;
+        begin_ = end_ = capacity_ = 0;
+        data_.reset();
     }
 
   private:
+    [[nodiscard]] const std::uint8_t* base() const noexcept {
+        return lent_ != nullptr ? lent_ : data_.get();
+    }
     void move_to(std::size_t capacity) {
         auto bigger = std::make_unique_for_overwrite<std::uint8_t[]>(capacity);
         if (!empty()) std::memcpy(bigger.get(), data_.get() + begin_, size());
@@ -67,6 +85,7 @@ class rx_buffer {
     }
 
     std::unique_ptr<std::uint8_t[]> data_;
+    const std::uint8_t* lent_ = nullptr;
     std::size_t capacity_ = 0;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;

@@ -119,42 +119,31 @@ std::vector<bound_socket> bind_all(const config::listen_address& address, std::u
     return out;
 }
 
-listener::listener(asio::io_context& io, bound_socket bound, handler on_accept)
-    : io_(io),
-      bound_(std::move(bound)),
-      on_accept_(std::move(on_accept)),
-      descriptor_(io, bound_.descriptor),
-      pause_(io) {}
+listener::listener(event_loop& loop, bound_socket bound, handler on_accept)
+    : loop_(loop), bound_(std::move(bound)), on_accept_(std::move(on_accept)) {
+    loop_.on_tick([this](clock_time) {
+        if (stalled_) take_all();
+    });
+}
 
 listener::~listener() { stop(); }
 
+void listener::start() { loop_.add(bound_.descriptor, *this); }
+
 void listener::stop() {
-    if (!descriptor_.is_open()) return;
-    boost::system::error_code ec;
-    pause_.cancel();
-    descriptor_.close(ec);
+    if (bound_.descriptor < 0) return;
+    loop_.remove(bound_.descriptor, *this);
+    close(bound_.descriptor);
+    bound_.descriptor = -1;
+    stalled_ = false;
     if (bound_.is_unix) unlink(bound_.path.c_str());
 }
 
-std::uint16_t listener::port() const {
-    sockaddr_storage name{};
-    socklen_t length = sizeof name;
-    getsockname(bound_.descriptor, reinterpret_cast<sockaddr*>(&name), &length);
-    if (name.ss_family == AF_INET6) return ntohs(reinterpret_cast<sockaddr_in6&>(name).sin6_port);
-    if (name.ss_family == AF_INET) return ntohs(reinterpret_cast<sockaddr_in&>(name).sin_port);
-    return 0;
-}
-
-void listener::accept_next() {
-    descriptor_.async_wait(asio::posix::stream_descriptor::wait_read,
-                           [this](const boost::system::error_code& ec) {
-                               if (ec || !descriptor_.is_open()) return;
-                               take_all();
-                           });
-}
+void listener::on_ready(readiness) { take_all(); }
 
 void listener::take_all() {
-    for (int budget = 64; budget > 0; --budget) {
+    stalled_ = false;
+    while (bound_.descriptor >= 0) {
         sockaddr_storage peer{};
         socklen_t length = sizeof peer;
         const int got = accept4(bound_.descriptor, reinterpret_cast<sockaddr*>(&peer), &length,
@@ -164,15 +153,9 @@ void listener::take_all() {
             continue;
         }
         if (errno == EINTR || errno == ECONNABORTED) continue;
-        if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-        // Out of descriptors or memory: it gets better when somebody leaves, not at once.
-        pause_.expires_after(std::chrono::milliseconds(100));
-        pause_.async_wait([this](const boost::system::error_code& ec) {
-            if (!ec && descriptor_.is_open()) accept_next();
-        });
+        stalled_ = errno != EAGAIN && errno != EWOULDBLOCK;
         return;
     }
-    accept_next();
 }
 
 }  // namespace sluice::net

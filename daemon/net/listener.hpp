@@ -1,19 +1,15 @@
 // Accepts connections on one address and hands their descriptors on. Lives on one worker.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "config/schema.hpp"
+#include "daemon/net/event_loop.hpp"
 
 namespace sluice::net {
-
-namespace asio = boost::asio;
 
 struct accepted_socket {
     int descriptor = -1;  // the receiver's to close
@@ -32,25 +28,24 @@ struct bound_socket {
 [[nodiscard]] std::vector<bound_socket> bind_all(const config::listen_address& address,
                                                  std::uint32_t backlog);
 
-class listener {
+class listener final : private watcher {
   public:
     using handler = std::function<void(accepted_socket)>;
 
-    listener(asio::io_context& io, bound_socket bound, handler on_accept);
+    // Before the loop runs; start() and stop() on its thread, or before it runs.
+    listener(event_loop& loop, bound_socket bound, handler on_accept);
     ~listener();
-    void start() { accept_next(); }
+    void start();
     void stop();
-    [[nodiscard]] std::uint16_t port() const;
 
   private:
-    void accept_next();
+    void on_ready(readiness what) override;
     void take_all();
 
-    asio::io_context& io_;
+    event_loop& loop_;
     bound_socket bound_;
     handler on_accept_;
-    asio::posix::stream_descriptor descriptor_;
-    asio::steady_timer pause_;
+    bool stalled_ = false;  // out of descriptors or memory: tried again with the next tick
 };
 
 }  // namespace sluice::net

@@ -2,12 +2,10 @@
 
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/error.hpp>
-#include <boost/asio/post.hpp>
 #include <cerrno>
 
 namespace sluice::net {
@@ -15,125 +13,162 @@ namespace sluice::net {
 namespace {
 
 constexpr std::size_t record = 16384;  // plaintext of one TLS record
+constexpr std::size_t kept_read = 16384;  // room behind bytes that were left in rx
+constexpr int reads_a_turn = 8;  // then others have their turn
 
 }  // namespace
 
-struct stream::read_handler {
-    stream* self;
-    void operator()(const boost::system::error_code& ec, std::size_t n) const {
-        self->on_read(ec, n);
+// GCC sees the address of a local leave and not that the destructor takes it back.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdangling-pointer"
+#endif
+class stream::guard {
+  public:
+    explicit guard(stream& of) : of_(of), outer_(of.guard_) { of.guard_ = this; }
+    ~guard() {
+        if (!gone_) of_.guard_ = outer_;
     }
+    guard(const guard&) = delete;
+    guard& operator=(const guard&) = delete;
+    void tell() noexcept {
+        for (auto* at = this; at != nullptr; at = at->outer_) at->gone_ = true;
+    }
+    // From here on nothing of the stream may be touched: it may live on another thread.
+    [[nodiscard]] bool gone() const noexcept { return gone_; }
+
+  private:
+    stream& of_;
+    guard* outer_;
+    bool gone_ = false;
 };
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
-struct stream::write_handler {
-    stream* self;
-    void operator()(const boost::system::error_code& ec) const { self->on_written(ec); }
-};
+stream::~stream() {
+    if (is_open()) close();
+}
 
-stream::~stream() = default;
-
-void stream::open(asio::io_context& io, int descriptor, bool is_unix, ownership whose,
-                  stream_owner& owner, std::shared_ptr<void> keep) {
-    owner_ = &owner;
+void stream::open(event_loop& loop, int descriptor, ownership whose, stream_owner& owner,
+                  std::shared_ptr<void> keep) {
+    loop_ = &loop;
+    descriptor_ = descriptor;
     whose_ = whose;
+    owner_ = &owner;
     keep_ = std::move(keep);
-    socket_ = std::make_unique<socket_type>(io.get_executor());
-    const asio::generic::stream_protocol protocol(is_unix ? AF_UNIX : AF_INET, 0);
-    boost::system::error_code ec;
-    socket_->assign(protocol, descriptor, ec);
-    if (!ec) socket_->non_blocking(true, ec);
-    paused_ = finishing_ = false;
-    arm_read();
-    arm_write();
+    paused_ = finishing_ = readable_ = ended_ = false;
+    loop.add(descriptor, *this);
 }
 
-void stream::arm_read() {
-    if (reading_ || paused_ || socket_ == nullptr || in_callback_) return;
-    auto& into = tls_ != nullptr ? *cipher_ : rx;
-    const auto size = std::max(next_read_, tls_ != nullptr ? std::size_t{0} : wanted_);
-    auto room = into.prepare(std::max(size, into.size() + 1));
-    if (room.size() > most_read_ && wanted_ <= most_read_) room = room.first(most_read_);
-    armed_ = room.size();
-    reading_ = true;
-    socket_->async_read_some(asio::buffer(room.data(), room.size()), read_handler{this});
-}
-
-void stream::on_read(const boost::system::error_code& ec, std::size_t n) {
-    reading_ = false;
-    if (socket_ == nullptr) return after_operation();
-    if (detached_ != nullptr && ec == asio::error::operation_aborted) return after_operation();
-    if (ec) return fail(ec);
-    bytes_in_ += n;
-    if (n == armed_) next_read_ = std::min(most_read_, next_read_ * 8);
-    if (finishing_) {  // to nowhere
-        rx.release(0);
-        return arm_read();
+void stream::on_ready(readiness what) {
+    readable_ = readable_ || what.readable;
+    ended_ = ended_ || what.ended;
+    if (what.writable && backlog() > 0) {
+        guard here(*this);
+        flush();
+        if (here.gone()) return;
     }
-    in_callback_ = true;
-    if (tls_ == nullptr) {
-        rx.commit(n);
-        if (n == armed_) read_more();
-        owner_->on_bytes();
-    } else {
-        cipher_->commit(n);
-        std::string reply;
-        const auto got = tls_->receive(cipher_->readable(), rx, reply);
-        cipher_->consume(cipher_->size());
-        if (!reply.empty()) send_raw(reply);
-        if (socket_ != nullptr && tls_->established() && got == tls_filter::status::fine) {
-            owner_->on_bytes();
-        } else if (socket_ != nullptr && got != tls_filter::status::fine) {
-            if (!rx.empty() && tls_->established()) owner_->on_bytes();
-            in_callback_ = false;
-            if (socket_ != nullptr) {
-                return fail(got == tls_filter::status::closed
-                                ? boost::system::error_code(asio::error::eof)
-                                : boost::system::error_code(asio::error::connection_aborted));
-            }
-            return after_operation();
+    read_on();
+}
+
+void stream::on_again() { read_on(); }
+
+// Reads what is there and tells the owner, until less came than there was room for.
+void stream::read_on() {
+    guard here(*this);
+    for (int i = 0; readable_ && !paused_; ++i) {
+        if (i == reads_a_turn) return loop_->again(*this);
+        std::size_t room = 0;
+        if (!receive_once(room)) return;
+        if (here.gone()) return;
+    }
+}
+
+// One receive. False: nothing more to be had, or the stream has ended.
+bool stream::receive_once(std::size_t& room) {
+    const bool direct = rx.empty() || tls_ != nullptr;
+    auto into = loop_->scratch();
+    if (!direct) {
+        into = rx.prepare(std::max(wanted_, rx.size() + kept_read));
+        wanted_ = 0;
+    }
+    room = into.size();
+    const auto n = recv(descriptor_, into.data(), room, MSG_DONTWAIT);
+    if (n < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+            readable_ = errno == EINTR;
+            return readable_;
         }
+        fail(stream_owner::end::broken);
+        return false;
     }
-    in_callback_ = false;
-    if (socket_ == nullptr || detached_ != nullptr) return after_operation();
-    arm_read();
+    if (n == 0) {
+        fail(stream_owner::end::in_order);
+        return false;
+    }
+    const auto got = static_cast<std::size_t>(n);
+    readable_ = got == room || ended_;
+    bytes_in_ += got;
+    if (finishing_) return true;  // to nowhere
+    if (tls_ != nullptr) {
+        take_cipher(protocol::byte_span(into.data(), got));
+    } else {
+        take_plain(got, direct);
+    }
+    return true;
 }
 
-// A read that filled its room was too small: takes the rest of what is there, so that the owner
-// sees it in one piece.
-void stream::read_more() {
-    const auto room = rx.prepare(rx.size() + next_read_);
-    const auto n = recv(descriptor(), room.data(), std::min(room.size(), most_read_), MSG_DONTWAIT);
-    if (n <= 0) return;  // nothing more, or an end: the next read will tell
-    rx.commit(static_cast<std::size_t>(n));
-    bytes_in_ += static_cast<std::uint64_t>(n);
+void stream::take_plain(std::size_t n, bool lent) {
+    guard here(*this);
+    if (lent) {
+        rx.lend(protocol::byte_span(loop_->scratch().data(), n));
+    } else {
+        rx.commit(n);
+    }
+    owner_->on_bytes();
+    if (!here.gone()) rx.keep();
+}
+
+void stream::take_cipher(protocol::byte_span bytes) {
+    guard here(*this);
+    std::string reply;
+    const auto got = tls_->receive(bytes, rx, reply);
+    if (!reply.empty()) send_raw(reply);
+    if (here.gone()) return;
+    if (tls_->established() && (got == tls_filter::status::fine || !rx.empty())) {
+        owner_->on_bytes();
+        if (here.gone()) return;
+    }
+    if (got == tls_filter::status::fine || tls_ == nullptr) return;
+    fail(got == tls_filter::status::closed ? stream_owner::end::in_order
+                                           : stream_owner::end::broken);
 }
 
 void stream::start_tls(SSL_CTX* context, protocol::byte_span early) {
     tls_ = std::make_unique<tls_filter>(context);
-    cipher_ = std::make_unique<protocol::rx_buffer>();
-    next_read_ = std::max<std::size_t>(first_read_, 2048);
     if (early.empty()) return;
     const std::string copy(protocol::as_text(early));
     rx.consume(rx.size());
+    rx.keep();
     std::string reply;
     const auto got = tls_->receive(protocol::as_bytes(copy), rx, reply);
     if (!reply.empty()) send_raw(reply);
-    if (got == tls_filter::status::failed) fail(asio::error::connection_aborted);
+    if (got == tls_filter::status::failed && is_open()) fail(stream_owner::end::broken);
 }
 
-void stream::adopt_tls(SSL* established) {
-    tls_ = std::make_unique<tls_filter>(established);
-    cipher_ = std::make_unique<protocol::rx_buffer>();
-}
+void stream::adopt_tls(SSL* established) { tls_ = std::make_unique<tls_filter>(established); }
 
 void stream::announce_pending() {
-    if (tls_ == nullptr || socket_ == nullptr) return;
-    std::string reply;
-    static_cast<void>(tls_->receive({}, rx, reply));
-    if (!rx.empty()) owner_->on_bytes();
+    if (tls_ != nullptr && is_open()) take_cipher({});
 }
 
-std::size_t stream::send_pieces(const protocol::outgoing& out) {
+std::size_t stream::send_pieces(const protocol::outgoing& out) const {
+    if (out.pieces() == 1) {
+        const auto bytes = out.piece(0);
+        const auto n = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        return n > 0 ? static_cast<std::size_t>(n) : 0;
+    }
     std::array<iovec, 64> parts;
     std::size_t sent = 0;
     std::size_t next = 0;
@@ -148,8 +183,8 @@ std::size_t stream::send_pieces(const protocol::outgoing& out) {
         msghdr message{};
         message.msg_iov = parts.data();
         message.msg_iovlen = count;
-        const auto n = sendmsg(descriptor(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0) break;  // would block, or broken: the asynchronous write will tell
+        const auto n = sendmsg(descriptor_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0) break;  // would block, or broken: the loop will tell
         sent += static_cast<std::size_t>(n);
         if (static_cast<std::size_t>(n) < wanted) break;
     }
@@ -158,7 +193,7 @@ std::size_t stream::send_pieces(const protocol::outgoing& out) {
 
 void stream::send(protocol::outgoing& out) {
     if (out.empty()) return;
-    if (socket_ == nullptr || finishing_) return out.clear();
+    if (!is_open() || finishing_) return out.clear();
     bytes_out_ += out.size();
     if (tls_ != nullptr) {
         std::string cipher;
@@ -180,45 +215,27 @@ void stream::send(protocol::outgoing& out) {
         out.save_rest(0, unsent_);
     } else {
         const auto sent = send_pieces(out);
-        if (sent < out.size()) {
-            unsent_.clear();
-            unsent_from_ = 0;
-            out.save_rest(sent, unsent_);
-            arm_write();
-        }
+        if (sent < out.size()) out.save_rest(sent, unsent_);
     }
     out.clear();
 }
 
 void stream::send_raw(std::string_view bytes) {
-    if (bytes.empty() || socket_ == nullptr) return;
+    if (bytes.empty() || !is_open()) return;
     std::size_t sent = 0;
     if (backlog() == 0) {
-        unsent_.clear();
-        unsent_from_ = 0;
-        const auto n = ::send(descriptor(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        const auto n = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) sent = static_cast<std::size_t>(n);
     }
-    if (sent == bytes.size()) return;
     unsent_.append(bytes.substr(sent));
-    arm_write();
 }
 
-void stream::arm_write() {
-    if (writing_ || backlog() == 0) return;
-    writing_ = true;
-    // A wait and not a write: unsent_ grows meanwhile, which may move it.
-    socket_->async_wait(socket_type::wait_write, write_handler{this});
-}
-
-void stream::on_written(const boost::system::error_code& ec) {
-    writing_ = false;
-    if (socket_ == nullptr) return after_operation();
-    if (ec) return detached_ != nullptr ? after_operation() : fail(ec);
-    const auto n = ::send(descriptor(), unsent_.data() + unsent_from_, backlog(),
+// Sends what was kept, as far as the socket takes it.
+void stream::flush() {
+    const auto n = ::send(descriptor_, unsent_.data() + unsent_from_, backlog(),
                           MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-        return fail(boost::system::error_code(errno, boost::system::system_category()));
+        return fail(stream_owner::end::broken);
     }
     if (n > 0) unsent_from_ += static_cast<std::size_t>(n);
     if (backlog() > 0) {
@@ -226,112 +243,72 @@ void stream::on_written(const boost::system::error_code& ec) {
             unsent_.erase(0, unsent_from_);
             unsent_from_ = 0;
         }
-        return arm_write();
+        return;
     }
     std::string().swap(unsent_);
     unsent_from_ = 0;
     if (finishing_) {
-        shutdown(descriptor(), SHUT_WR);
+        shutdown(descriptor_, SHUT_WR);
         return;
     }
-    in_callback_ = true;
     owner_->on_drained();
-    in_callback_ = false;
-    if (socket_ == nullptr || detached_ != nullptr) return after_operation();
-    arm_read();
 }
 
 void stream::resume() {
     paused_ = false;
-    arm_read();
+    if (is_open() && readable_) loop_->again(*this);
 }
 
-void stream::trim(std::size_t keep) {
-    next_read_ = first_read_;
+void stream::trim() {
     wanted_ = 0;
-    if (!reading_) rx.release(keep);
+    rx.release();
 }
 
-void stream::detach(void (*detached)(stream_owner&)) {
-    detached_ = detached;
-    boost::system::error_code ec;
-    if (busy()) {
-        socket_->cancel(ec);
-    } else if (!in_callback_) {
-        after_operation();
-    }
-}
-
-int stream::give_descriptor() {
-    boost::system::error_code ec;
-    const int out = socket_->release(ec);
-    socket_.reset();
-    owner_ = nullptr;
+int stream::let_go() {
+    if (guard_ != nullptr) guard_->tell();
+    guard_ = nullptr;
+    loop_->remove(descriptor_, *this);
+    loop_->bury(std::move(keep_));
+    const int out = descriptor_;
+    descriptor_ = -1;
     return out;
 }
 
+int stream::detach() {
+    rx.keep();
+    return let_go();
+}
+
 void stream::finish() {
-    if (socket_ == nullptr || finishing_) return;
+    if (!is_open() || finishing_) return;
     if (tls_ != nullptr) {
         std::string cipher;
         tls_->say_goodbye(cipher);
         send_raw(cipher);
-        tls_.reset();
     }
     finishing_ = true;
-    paused_ = false;
-    if (backlog() == 0) shutdown(descriptor(), SHUT_WR);
-    rx.consume(rx.size());
-    arm_read();
+    if (backlog() == 0) shutdown(descriptor_, SHUT_WR);
+    resume();
 }
 
-void stream::fail(const boost::system::error_code& why) {
+void stream::fail(stream_owner::end how) {
+    readable_ = false;
     if (finishing_) return close();
-    const bool nested = in_callback_;
-    in_callback_ = true;
-    owner_->on_end(why);
-    in_callback_ = nested;
-    if (socket_ == nullptr) after_operation();
+    owner_->on_end(how);
 }
 
 void stream::close() {
-    if (socket_ == nullptr) return;
-    boost::system::error_code ec;
-    ending_ = std::move(socket_);
-    if (whose_ == ownership::borrowed) {
-        ending_->release(ec);
-    } else {
-        ending_->close(ec);
-    }
-    detached_ = nullptr;
-    if (busy() || in_callback_) return;
-    // The owner may be the caller: it must not be destroyed under its own feet.
-    asio::post(ending_->get_executor(), [keep = std::move(keep_)] {});
-    ending_.reset();
-}
-
-// The last operation has ended: lets go of the owner, which may destroy this.
-void stream::after_operation() {
-    if (busy() || in_callback_) return;
-    if (detached_ != nullptr && socket_ != nullptr) {
-        const auto call = detached_;
-        detached_ = nullptr;
-        const auto hold = std::move(keep_);
-        call(*owner_);
-        return;
-    }
-    if (socket_ == nullptr) {
-        ending_.reset();
-        const auto hold = std::move(keep_);
-    }
+    if (!is_open()) return;
+    rx.keep();
+    const auto whose = whose_;
+    const int descriptor = let_go();
+    if (whose == ownership::ours) ::close(descriptor);
 }
 
 stream::unread stream::peek(char& first) const noexcept {
-    const auto n = recv(descriptor(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    const auto n = recv(descriptor_, &first, 1, MSG_PEEK | MSG_DONTWAIT);
     if (n > 0) return unread::bytes;
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? unread::nothing : unread::end;
 }
-
-int stream::descriptor() const noexcept { return socket_->native_handle(); }
 
 }  // namespace sluice::net

@@ -1,6 +1,5 @@
 #include "daemon/pg/client_session.hpp"
 
-#include <boost/asio/error.hpp>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/rand.h>
@@ -16,7 +15,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t most_read = 65536;
 constexpr auto last_words = std::chrono::seconds(2);
 
 void set_tcp_options(int descriptor, const config::postgres_settings& from) {
@@ -45,18 +43,16 @@ void client_session::start(pg_service& service, net::worker& home, net::accepted
     service.sessions_of[home.number()].push_back(*self);
     service.logging_in.fetch_add(1, std::memory_order_relaxed);
     const int descriptor = socket.descriptor;
-    const bool is_unix = socket.is_unix;
     self->login_ = std::make_unique<client_login>(*self, service, std::move(socket));
     self->set_deadline();
-    self->stream.open(home.io(), descriptor, is_unix, net::stream::ownership::ours, *self, self);
+    self->stream.open(home.loop(), descriptor, net::stream::ownership::ours, *self, self);
 }
 
 client_session::client_session(pg_service& service, net::worker& home)
     : client_session(service, home, service.next_serial()) {}
 
 client_session::client_session(pg_service& service, net::worker& home, std::uint64_t serial)
-    : stream(first_read, most_read),
-      service_(service),
+    : service_(service),
       home_(home),
       link_(service.parameters, service.statements, serial),
       since_(steady_clock::now()) {
@@ -91,7 +87,7 @@ void client_session::pump() {
     while (phase_ == phase::ready && !goodbye_) {
         if (settings_wait_ || waiting_) break;
         if (stream.rx.empty()) {
-            if (server_ == nullptr) stream.trim(first_read);
+            if (server_ == nullptr) stream.trim();
             return set_deadline();
         }
         if (server_ != nullptr && server_->link.idle()) begin_batch();
@@ -306,7 +302,7 @@ void client_session::after_server_bytes() {
             release_server();
             if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
             if (!stream.rx.empty()) return pump();
-            stream.trim(first_read);
+            stream.trim();
             return set_deadline();
         }
         if (!stream.rx.empty() && link_.want() == pool::client_want::patience) return pump();
@@ -389,11 +385,11 @@ void client_session::on_drained() {
 
 // An end may be half of one: PostgreSQL answers a client that has only finished sending. One that
 // is gone for good looks the same, so what runs gets a moment to end by itself.
-void client_session::on_end(const boost::system::error_code& why) {
+void client_session::on_end(end how) {
     const bool answers_owed = phase_ == phase::ready && server_ != nullptr &&
                               !server_->link.owed.empty() && !link_.in_message() &&
                               !server_->link.copy_in;
-    if (why != boost::asio::error::eof || !answers_owed || goodbye_at_ != net::clock_time{}) {
+    if (how == end::broken || !answers_owed || goodbye_at_ != net::clock_time{}) {
         return close("the client is gone");
     }
     goodbye_ = true;

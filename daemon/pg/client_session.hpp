@@ -32,8 +32,6 @@ class server_connection;
 
 // Bytes that one side may leave unsent or unread before the other side is paused.
 constexpr std::size_t high_water_mark = 262144;
-// What is read from a client at first: most queries fit, and an idle client has no more memory.
-constexpr std::size_t first_read = 512;
 
 class client_session final : public net::stream_owner,
                              public listed_session,
@@ -89,7 +87,7 @@ class client_session final : public net::stream_owner,
 
     void on_bytes() override;
     void on_drained() override;
-    void on_end(const boost::system::error_code& why) override;
+    void on_end(end how) override;
 
     void pump();
     void ask_for_server();

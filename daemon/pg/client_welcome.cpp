@@ -134,7 +134,7 @@ void client_session::finish_welcome(const pool::parameters& reported) {
     since_ = steady_clock::now();
     if (stream.paused()) stream.resume();
     if (!stream.rx.empty()) return pump();
-    stream.trim(first_read);
+    stream.trim();
     set_deadline();
 }
 

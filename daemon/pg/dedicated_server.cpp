@@ -4,18 +4,12 @@
 
 namespace sluice::daemon {
 
-namespace {
-
-constexpr std::size_t read_size = 32768;
-
-}  // namespace
-
 dedicated_server::dedicated_server(client_session& client, pool::upstream_connection upstream)
-    : client_(client), upstream_(std::move(upstream)), stream(read_size, read_size) {}
+    : client_(client), upstream_(std::move(upstream)) {}
 
 void dedicated_server::open(net::worker& home, std::shared_ptr<void> keep) {
     if (upstream_.ssl != nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
-    stream.open(home.io(), upstream_.descriptor, false, net::stream::ownership::borrowed, *this,
+    stream.open(home.loop(), upstream_.descriptor, net::stream::ownership::borrowed, *this,
                 std::move(keep));
     stream.announce_pending();
 }
@@ -28,6 +22,6 @@ void dedicated_server::on_bytes() {
 
 void dedicated_server::on_drained() { client_.server_drained(); }
 
-void dedicated_server::on_end(const boost::system::error_code&) { client_.dedicated_ended(); }
+void dedicated_server::on_end(end) { client_.dedicated_ended(); }
 
 }  // namespace sluice::daemon

@@ -24,7 +24,7 @@ class dedicated_server final : public net::stream_owner {
   private:
     void on_bytes() override;
     void on_drained() override;
-    void on_end(const boost::system::error_code& why) override;
+    void on_end(end how) override;
 
     client_session& client_;
     pool::upstream_connection upstream_;

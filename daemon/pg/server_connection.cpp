@@ -14,9 +14,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t usual_read = 16384;
-constexpr std::size_t most_read = 65536;
-
 // A connection that was used this recently is believed to be sound without a look.
 constexpr auto fresh = std::chrono::microseconds(100);
 
@@ -38,7 +35,6 @@ net::clock_time spread(net::clock_time born, config::milliseconds lifetime) {
 server_connection::server_connection(pg_service& service, pool_entry& pool, net::worker& home,
                                      pool::upstream_connection upstream)
     : link(service.parameters, std::move(upstream.reported)),
-      stream(usual_read, most_read),
       service_(service),
       pool_(pool),
       home_(&home),
@@ -59,7 +55,7 @@ server_connection::~server_connection() { net::deadline_list::cancel(deadline_);
 void server_connection::open() {
     link.set_counters(pool_.counters[home_->number()].get());
     if (tls_ && stream.tls() == nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
-    stream.open(home_->io(), upstream_.descriptor, false, net::stream::ownership::borrowed, *this,
+    stream.open(home_->loop(), upstream_.descriptor, net::stream::ownership::borrowed, *this,
                 shared_from_this());
 }
 
@@ -106,6 +102,7 @@ void server_connection::go_idle() {
     if (expired(now) || service_.draining()) return close("its lifetime is over");
     phase_ = phase::idle;
     idle_since_ = now;
+    stream.trim();
     service_.offer(*this);
 }
 
@@ -205,7 +202,7 @@ void server_connection::on_drained() {
     if (phase_ == phase::leased) client_->server_drained();
 }
 
-void server_connection::on_end(const boost::system::error_code&) {
+void server_connection::on_end(end) {
     if (phase_ == phase::leased) {
         auto* client = client_;
         client_ = nullptr;
@@ -221,22 +218,16 @@ void server_connection::move_to(std::shared_ptr<client_session> client) {
         return;
     }
     phase_ = phase::moving;
-    next_client_ = std::move(client);
     pool_.counters[home_->number()]->moved_connections.add();
-    stream.detach(&server_connection::detached);
-}
-
-void server_connection::detached(net::stream_owner& owner) {
-    auto& self = static_cast<server_connection&>(owner);
-    const auto hold = self.shared_from_this();
-    if (self.phase_ != phase::moving) return;
-    self.count_traffic();
-    self.upstream_.descriptor = self.stream.give_descriptor();
-    self.home_ = &self.next_client_->home();
-    self.home_->post([hold] { hold->arrive(); });
+    count_traffic();
+    upstream_.descriptor = stream.detach();
+    home_ = &client->home();
+    next_client_ = std::move(client);
+    home_->post([self = shared_from_this()] { self->arrive(); });
 }
 
 void server_connection::arrive() {
+    if (phase_ == phase::closed) return;
     const auto client = std::move(next_client_);
     open();
     lease_to(*client);

@@ -4,7 +4,7 @@
 //   idle      no client         a lease; the server's end; retirement by age; a move
 //   leased    a client here     the client's release, departure or loss
 //   cleaning  no client         the link is clean (back to the pool); deadline or error (closed)
-//   moving    a client waiting  arrival on that client's worker; the server's end
+//   moving    a client waiting  arrival on that client's worker
 //   closed
 //
 // Confined to the worker that it lives on (`home`), which changes only by moving.
@@ -69,7 +69,7 @@ class server_connection final : public net::stream_owner,
   private:
     void on_bytes() override;
     void on_drained() override;
-    void on_end(const boost::system::error_code& why) override;
+    void on_end(end how) override;
     void go_idle();
     void keep_cleaning();
     void arrive();
@@ -77,7 +77,6 @@ class server_connection final : public net::stream_owner,
     void start_cleaning();
     void set_cleaning_deadline();
     void count_traffic();
-    static void detached(net::stream_owner& owner);
     static void deadline_passed(net::deadline& entry);
 
     pg_service& service_;
