@@ -220,8 +220,16 @@ void mini_postgres::on_copy_message(char type, std::string_view body) {
             if (!extended_) go_on();
             return;
         case 'f': return fail("57014", "COPY from stdin failed: " + std::string(body.data()));
+        case 'S':
+        case 'H': return;
         case 'X': return hang_up();
-        default: return;  // Sync and Flush are ignored
+        default:  // it has begun to read a message that it cannot read
+            held_ += error("08P01", "unexpected message type during COPY from stdin");
+            held_ += error("08P01",
+                           "terminating connection because protocol synchronization was lost",
+                           "FATAL");
+            send_now();
+            hang_up();
     }
 }
 

@@ -202,9 +202,11 @@ void check_errors(const script& messages, const script_options& options) {
             const auto where = "error in front of message " + std::to_string(at) + " (" +
                                failing[0] + ")";
             const auto expected = run_directly(joined(broken), options);
-            bench whole(broken, options);
-            whole.world.settle();
-            if (!compare(expected, whole, options, where)) return;
+            if (options.errors_pipelined) {
+                bench whole(broken, options);
+                whole.world.settle();
+                if (!compare(expected, whole, options, where)) return;
+            }
             bench stepped(broken, options);
             for (const auto& one : broken) {
                 stepped.world.move_client(*stepped.client, one.size());

@@ -20,6 +20,8 @@ struct script_options {
     bool same_parameters = true;
     // Whether an error may be put in front of each message (not within a COPY).
     bool errors_anywhere = true;
+    // ... and what follows it may be sent before its answer has come.
+    bool errors_pipelined = true;
     // Run by another client on the same server connection first.
     script before = {};
 };
