@@ -158,7 +158,7 @@ void client_link::on_message(message& m) {
     }
     switch (type) {
         case 'Q': return on_query(m);
-        case 'F': return pass(m, owed_kind::function_call);
+        case 'F': m.server->unsynced = false; return pass(m, owed_kind::function_call);
         case 'P': return on_parse(m);
         case 'B': return on_bind(m);
         case 'D': return on_describe(m);
@@ -237,7 +237,6 @@ void client_link::on_query(message& m) {
             m.to_server.build([](std::string& out) {
                 protocol::append_query(out, std::string("DEALLOCATE ") + std::string(stand_in_name));
             });
-            ++m.server->batches;
             m.server->unnamed_client = 0;
             m.server->unsynced = false;
             m.server->push({owed_kind::query, reply_for::client, errand::of_client, 0, nullptr});
@@ -245,7 +244,8 @@ void client_link::on_query(message& m) {
         }
     }
     m.server->unnamed_client = 0;
-    ++m.server->batches;
+    m.server->unnamed_changed_in = m.server->batches;
+    m.server->unsynced = false;
     pass(m, owed_kind::query);
 }
 
@@ -279,6 +279,7 @@ void client_link::parse_deallocate(message& m, statement_names::iterator at) {
     ++unnamed_count_;
     m.server->unnamed_client = serial_;
     m.server->unnamed_count = unnamed_count_;
+    m.server->unnamed_changed_in = m.server->names_changed_in = m.server->batches;
 }
 
 // The statement's Parse went out in an earlier batch that may still fail: what follows has to know.
@@ -286,6 +287,20 @@ bool client_link::defer_for(message& m, std::uint64_t statement) {
     if (m.server->prepared.use(statement, m.server->batches) != prepared_cache::state::pending) {
         return false;
     }
+    want_ = client_want::patience;
+    return true;
+}
+
+// An error may still undo what an earlier batch did to the names: what follows has to know. It is
+// the same for the statements that were closed on the server to make room.
+bool client_link::defer_name(const message& m) {
+    if (!m.server->undecided(m.server->names_changed_in)) return false;
+    want_ = client_want::patience;
+    return true;
+}
+
+bool client_link::defer_unnamed(const message& m) {
+    if (!m.server->undecided(m.server->unnamed_changed_in)) return false;
     want_ = client_want::patience;
     return true;
 }
@@ -312,12 +327,14 @@ void client_link::on_parse(message& m) {
         ++unnamed_count_;
         m.server->unnamed_client = serial_;
         m.server->unnamed_count = unnamed_count_;
+        m.server->unnamed_changed_in = m.server->batches;
         return pass(m, owed_kind::parse);
     }
     const auto query = in.text();
     const auto types = as_text(in.take_rest());
     if (!in.ok() || types.size() < 2) return reject("08P01", "invalid Parse message");
     if (max_statements_ == 0) return pass(m, owed_kind::parse);
+    if (defer_name(m)) return;
     if (names_.contains(name)) {
         return fail_in_turn(m, "42P05",
                             "prepared statement \"" + std::string(name) + "\" already exists");
@@ -336,6 +353,7 @@ void client_link::on_parse(message& m) {
         if (counters != nullptr) counters->statement_hits.add();
         m.server->push({owed_kind::parse, reply_for::faked, errand::of_client, what->id, std::move(note)});
         m.server->settle_head(m.to_client, true);
+        if (!m.server->owed.empty()) m.server->names_changed_in = m.server->batches;
         return;
     }
     if (counters != nullptr) counters->statement_misses.add();
@@ -350,6 +368,7 @@ void client_link::on_parse(message& m) {
         protocol::append_parse(out, what->server_name, query, types);
     });
     m.server->prepared.add(what, m.server->batches);
+    m.server->names_changed_in = m.server->batches;
     m.server->push({owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
@@ -363,10 +382,12 @@ void client_link::on_bind(message& m) {
     const auto name = in.text();
     if (!in.ok()) return reject("08P01", "invalid Bind message");
     if (name.empty()) {
+        if (defer_unnamed(m)) return;
         bring_unnamed(m);
         return pass(m, owed_kind::bind);
     }
     if (max_statements_ == 0) return pass(m, owed_kind::bind);
+    if (defer_name(m)) return;
     const auto at = names_.find(name);
     if (at == names_.end()) {
         return fail_in_turn(m, "26000",
@@ -388,10 +409,14 @@ void client_link::on_describe(message& m) {
     if (m.body.size() < 2) return reject("08P01", "invalid Describe message");
     const auto name = as_text(m.body.subspan(1, m.body.size() - 2));
     if (m.body[0] == 'P') m.server->batch.may_change_shape = true;
-    if (m.body[0] == 'S' && name.empty()) bring_unnamed(m);
+    if (m.body[0] == 'S' && name.empty()) {
+        if (defer_unnamed(m)) return;
+        bring_unnamed(m);
+    }
     if (m.body[0] != 'S' || name.empty() || max_statements_ == 0) {
         return pass(m, owed_kind::describe);
     }
+    if (defer_name(m)) return;
     const auto at = names_.find(name);
     if (at == names_.end()) {
         return fail_in_turn(m, "26000",
@@ -411,8 +436,12 @@ void client_link::on_close(message& m) {
     const bool ours = m.body[0] == 'S' && !name.empty() && max_statements_ != 0;
     if (m.body[0] == 'S' && name.empty()) {
         unnamed_.reset();
-        if (m.server != nullptr) m.server->unnamed_client = 0;
+        if (m.server != nullptr) {
+            m.server->unnamed_client = 0;
+            m.server->unnamed_changed_in = m.server->batches;
+        }
     }
+    if (m.server != nullptr && ours && defer_name(m)) return;
     if (m.server != nullptr && !ours) return pass(m, owed_kind::close);
 
     auto note = std::make_unique<owed_note>();
@@ -430,6 +459,7 @@ void client_link::on_close(message& m) {
     m.server->unsynced = true;
     m.server->push({owed_kind::close, reply_for::faked, errand::of_client, 0, std::move(note)});
     m.server->settle_head(m.to_client, true);
+    if (!m.server->owed.empty()) m.server->names_changed_in = m.server->batches;
 }
 
 void client_link::on_sync(message& m) {
@@ -441,7 +471,6 @@ void client_link::on_sync(message& m) {
     record(m, m.part);
     if (m.server->copy_in && !m.server->copy_ended) return;  // read and ignored
     m.server->unsynced = m.server->skipping = false;
-    ++m.server->batches;
     m.server->push({owed_kind::sync, reply_for::client, errand::of_client, 0, nullptr});
 }
 
@@ -492,6 +521,7 @@ void client_link::make_room(message& m) const {
     });
     auto note = std::make_unique<owed_note>();
     note->evicted = std::move(evicted);
+    m.server->names_changed_in = m.server->batches;
     m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, std::move(note)});
 }
 
@@ -506,11 +536,13 @@ void client_link::bring_unnamed(message& m) {
         m.server->push({owed_kind::parse, reply_for::nobody, errand::of_client, 0, nullptr});
         m.server->unnamed_client = serial_;
         m.server->unnamed_count = unnamed_count_;
+        m.server->unnamed_changed_in = m.server->batches;
     } else if (m.server->unnamed_client != 0) {
         m.server->unsynced = true;
         m.to_server.build([](std::string& out) { protocol::append_close_statement(out, ""); });
         m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
         m.server->unnamed_client = 0;
+        m.server->unnamed_changed_in = m.server->batches;
     }
 }
 

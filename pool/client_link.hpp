@@ -61,6 +61,8 @@ class client_link {
     void server_reported(std::string_view name, std::string_view value, bool is_own_change);
     void restore_name(const owed_note& note);
     void forget_statements();
+    // The last Parse of the unnamed statement failed, or was skipped.
+    void forget_unnamed() noexcept { unnamed_.reset(); }
     void discard_all();
 
     parameters startup;   // settings of the startup packet: what RESET goes back to
@@ -73,6 +75,8 @@ class client_link {
     void on_query(message& m);
     void on_parse(message& m);
     [[nodiscard]] bool defer_for(message& m, std::uint64_t statement);
+    [[nodiscard]] bool defer_name(const message& m);
+    [[nodiscard]] bool defer_unnamed(const message& m);
     [[nodiscard]] bool read_text(message& m, std::string_view sql);
     static void stand_in(message& m);
     void parse_deallocate(message& m, statement_names::iterator at);

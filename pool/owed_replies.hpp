@@ -50,8 +50,12 @@ struct owed_reply {
     owed_kind kind = owed_kind::query;
     reply_for dest = reply_for::client;
     errand why = errand::of_client;
-    std::uint64_t statement = 0;  // id; parse and bind of a named statement
+    std::uint64_t statement = 0;  // id: parse and bind of a named one; the batch's: what ends it
     std::unique_ptr<owed_note> note;
+
+    [[nodiscard]] bool is_unnamed() const noexcept {
+        return kind == owed_kind::parse && statement == 0;
+    }
 };
 
 class owed_replies {

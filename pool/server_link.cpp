@@ -174,6 +174,7 @@ void server_link::settle_head(outgoing& to_client, bool has_client) {
 
 void server_link::on_command_complete(frame_context& frame) {
     if (owed.empty()) return desync();
+    if (copy_in && owed.size() > 1 && owed.at(1).kind == owed_kind::copy_end) owed.erase(1);
     copy_in = false;
     auto& head = owed.head();
     if (head.kind != owed_kind::query && head.kind != owed_kind::execute) return desync();
@@ -228,6 +229,7 @@ void server_link::on_ready(frame_context& frame) {
         head.kind != owed_kind::function_call) {
         return desync();
     }
+    answered_to = std::max(answered_to, head.statement);
     status_ = static_cast<char>(frame.body[0]);
     if (status_ != 'I' && status_ != 'T' && status_ != 'E') return desync();
     copy_in = false;
@@ -281,17 +283,33 @@ void server_link::tell_reported(client_link& client, outgoing& to_client) {
 void server_link::on_copy_in(frame_context& frame) {
     if (owed.empty()) return desync();
     copy_in = true;
-    copy_ended = owed.size() > 1 && owed.at(owed.size() - 1).kind == owed_kind::copy_end;
+    const bool extended = owed.head().kind == owed_kind::execute;
     while (owed.size() > 1 && owed.at(1).kind == owed_kind::sync) owed.erase(1);
-    if (owed.head().dest == reply_for::client) return forward(frame);
-    // Nobody is there to send the data.
-    frame.to_server.build([&](std::string& out) {
-        protocol::append_copy_fail(out, "the client has left");
-        if (owed.head().kind == owed_kind::execute) protocol::append_empty(out, 'S');
-    });
-    if (owed.head().kind == owed_kind::execute) {
-        push({owed_kind::sync, reply_for::nobody, errand::of_client, 0, nullptr});
+    copy_ended = owed.size() > 1 && owed.at(1).kind == owed_kind::copy_end;
+    bool synced = false;
+    for (std::size_t i = 1; i < owed.size(); ++i) {
+        synced = synced || owed.at(i).kind == owed_kind::sync;
     }
+    if (extended && !synced) unsynced = true;  // a Sync that was ignored has to come again
+    if (owed.head().dest == reply_for::client) return forward(frame);
+    // Nobody is there to send the data, or the Sync.
+    if (!copy_ended) {
+        frame.to_server.build([](std::string& out) {
+            protocol::append_copy_fail(out, "the client has left");
+        });
+    }
+    if (unsynced) abort_batch(frame.to_server);
+}
+
+// A Sync alone would commit what the batch has done so far.
+void server_link::abort_batch(outgoing& to_server) {
+    if (!skipping) {
+        to_server.build([](std::string& out) { append_failing_bind(out); });
+        push({owed_kind::bind, reply_for::nobody, errand::of_client, 0, nullptr});
+    }
+    to_server.build([](std::string& out) { protocol::append_empty(out, 'S'); });
+    push({owed_kind::sync, reply_for::nobody, errand::of_client, 0, nullptr});
+    unsynced = skipping = false;
 }
 
 void server_link::on_parameter_status(frame_context& frame) {
@@ -378,6 +396,9 @@ void server_link::on_error(frame_context& frame) {
         prepared.mark_stale(head.statement);
     }
     drop_until_sync(frame.client);
+    if (skipping && frame.client == nullptr) {  // nobody is there to send the Sync
+        abort_batch(frame.to_server);
+    }
     settle_head(frame.to_client, frame.client != nullptr);
 }
 
@@ -413,13 +434,16 @@ void server_link::drop_until_sync(client_link* client) {
     std::size_t end = 0;
     while (end < owed.size() && owed.at(end).kind != owed_kind::sync) ++end;
     skipping = end == owed.size();
+    bool parsed_since = false;
+    for (auto i = end; i < owed.size(); ++i) parsed_since = parsed_since || owed.at(i).is_unnamed();
+    if (!parsed_since) unnamed_client = somebody;
     for (auto i = end; i-- > 0;) {
         auto& entry = owed.at(i);
         if (entry.kind == owed_kind::parse && entry.dest != reply_for::faked) {
-            if (entry.statement != 0) {
-                prepared.erase(entry.statement);
-            } else {
-                unnamed_client = 0;
+            if (entry.statement != 0) prepared.erase(entry.statement);
+            if (entry.statement == 0 && client != nullptr && !parsed_since &&
+                entry.dest == reply_for::client) {
+                client->forget_unnamed();
             }
         }
         if (entry.note == nullptr) continue;
@@ -467,15 +491,7 @@ bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
         });
         needs_sync = needs_sync || owed.head().kind == owed_kind::execute;
     }
-    if (unsynced && !skipping) {  // a Sync alone would commit what the batch has done so far
-        to_server.build([](std::string& out) { append_failing_bind(out); });
-        push({owed_kind::bind, reply_for::nobody, errand::of_client, 0, nullptr});
-    }
-    if (needs_sync) {
-        to_server.build([](std::string& out) { protocol::append_empty(out, 'S'); });
-        push({owed_kind::sync, reply_for::nobody, errand::of_client, 0, nullptr});
-        unsynced = skipping = false;
-    }
+    if (needs_sync) abort_batch(to_server);
     return true;
 }
 

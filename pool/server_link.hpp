@@ -54,7 +54,7 @@ class server_link {
     [[nodiscard]] char status() const noexcept { return status_; }
     // Nothing is owed and no transaction is open: another client may have the link.
     [[nodiscard]] bool idle() const noexcept {
-        return status_ == 'I' && owed.empty() && !unsynced && frame_left_ == 0 &&
+        return status_ == 'I' && owed.empty() && !unsynced && !skipping && frame_left_ == 0 &&
                health_ == link_health::fine;
     }
     [[nodiscard]] bool awaiting_settings() const noexcept { return settings_owed_ > 0; }
@@ -94,7 +94,13 @@ class server_link {
     bool copy_ended = false;  // ... and the client has sent CopyDone or CopyFail
     std::uint64_t queries = 0;  // ReadyForQuery seen for the client
     std::uint64_t batches = 1;  // the number of the batch (up to a Sync, or a Query) being written
+    std::uint64_t answered_to = 0;  // the last batch whose ReadyForQuery has come
+    // The last batches that changed what the client's names, or the unnamed statement, stand for.
+    std::uint64_t names_changed_in = 0;
+    std::uint64_t unnamed_changed_in = 0;
     // Whose Parse the unnamed statement is: a client's serial number and its count of such Parses.
+    // 0: there is none. somebody: not known.
+    static constexpr auto somebody = ~std::uint64_t{0};
     std::uint64_t unnamed_client = 0;
     std::uint64_t unnamed_count = 0;
     // The extended batch that is being sent, as sent, as long as it could be run again.
@@ -105,7 +111,18 @@ class server_link {
         bool answered = false;  // the client saw a reply of it
     } batch;
 
-    void push(owed_reply reply) { owed.push(std::move(reply)); }
+    // A reply that ends a batch is given the batch's number.
+    void push(owed_reply reply) {
+        if (reply.kind == owed_kind::sync || reply.kind == owed_kind::query ||
+            reply.kind == owed_kind::function_call) {
+            reply.statement = batches++;
+        }
+        owed.push(std::move(reply));
+    }
+    // An earlier batch than the one being written, of which is not known yet what an error undoes.
+    [[nodiscard]] bool undecided(std::uint64_t number) const noexcept {
+        return number > answered_to && number != batches && !owed.empty();
+    }
     // Answers faked entries that have come to the head.
     void settle_head(protocol::outgoing& to_client, bool has_client);
 
@@ -122,6 +139,7 @@ class server_link {
     void on_notice(frame_context& frame);
     void forward(frame_context& frame);
     void drop_until_sync(client_link* client);
+    void abort_batch(protocol::outgoing& to_server);
     void tell_reported(client_link& client, protocol::outgoing& to_client);
     [[nodiscard]] bool try_again(frame_context& frame);
     void note_tag(std::string_view tag, client_link* client);
