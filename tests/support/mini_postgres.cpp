@@ -82,9 +82,11 @@ mini_postgres::mini_postgres(std::shared_ptr<mini_database> database, const sett
     : database_(std::move(database)) {
     settings_ = {{"DateStyle", "ISO"},        {"TimeZone", "UTC"}, {"application_name", ""},
                  {"client_encoding", "UTF8"}, {"work_mem", "4MB"}, {"statement_timeout", "0"}};
-    for (const auto& [name, value] : startup) settings_[name] = value;
+    for (const auto& [name, value] : startup)
+        settings_[name] = value;
     defaults_ = settings_;
-    for (const auto* name : reported_names) told_[name] = settings_[name];
+    for (const auto* name : reported_names)
+        told_[name] = settings_[name];
 }
 
 mini_postgres::setting_list mini_postgres::reported() const {
@@ -98,8 +100,9 @@ const std::string& mini_postgres::setting(const std::string& name) const {
 std::string mini_postgres::feed(std::string_view bytes) {
     in_ += bytes;
     protocol::frame_header header;
-    while (!ended_ && protocol::read_header(protocol::as_bytes(in_), header) ==
-                          protocol::header_status::whole &&
+    while (!ended_ &&
+           protocol::read_header(protocol::as_bytes(in_), header) ==
+               protocol::header_status::whole &&
            header.total() <= in_.size()) {
         const auto body = in_.substr(protocol::frame_header::size, header.body);
         in_.erase(0, header.total());
@@ -132,7 +135,9 @@ void mini_postgres::send_ready() {
     send_now();
 }
 
-void mini_postgres::tag(std::string_view text) { held_ += complete(text); }
+void mini_postgres::tag(std::string_view text) {
+    held_ += complete(text);
+}
 
 void mini_postgres::start() {
     if (open_) return;
@@ -176,7 +181,8 @@ void mini_postgres::fail(std::string_view sqlstate, const std::string& text,
 
 bool mini_postgres::allowed(const std::string& text) {
     if (status_ != 'E' || text == "commit" || text == "rollback" || text == "ROLLBACK") return true;
-    fail("25P02", "current transaction is aborted, commands ignored until end of transaction block");
+    fail("25P02",
+         "current transaction is aborted, commands ignored until end of transaction block");
     return false;
 }
 
@@ -185,25 +191,35 @@ void mini_postgres::on_message(char type, std::string_view body) {
     extended_ = std::string_view("PBDECH").find(type) != std::string_view::npos ||
                 (extended_ && std::string_view("dcf").find(type) != std::string_view::npos);
     switch (type) {
-        case 'Q': return on_query(body);
-        case 'P': return on_parse(body);
-        case 'B': return on_bind(body);
-        case 'D': return on_describe(body);
-        case 'E': return on_execute(body);
-        case 'C': return on_close(body);
-        case 'H': return send_now();
+        case 'Q':
+            return on_query(body);
+        case 'P':
+            return on_parse(body);
+        case 'B':
+            return on_bind(body);
+        case 'D':
+            return on_describe(body);
+        case 'E':
+            return on_execute(body);
+        case 'C':
+            return on_close(body);
+        case 'H':
+            return send_now();
         case 'S':
             skipping_ = false;
             finish();
             return send_ready();
         case 'F':
+            start();
             if (!allowed("function")) return;
             held_ += frame('V', {"\xff\xff\xff\xff", 4});
+            finish();
             return send_ready();
         case 'X':
             hang_up();
             return;
-        default: return;  // CopyData, CopyDone, CopyFail
+        default:
+            return;  // CopyData, CopyDone, CopyFail
     }
 }
 
@@ -219,15 +235,18 @@ void mini_postgres::on_copy_message(char type, std::string_view body) {
             tag("COPY 1");
             if (!extended_) go_on();
             return;
-        case 'f': return fail("57014", "COPY from stdin failed: " + std::string(body.data()));
+        case 'f':
+            return fail("57014", "COPY from stdin failed: " + std::string(body.data()));
         case 'S':
-        case 'H': return;
-        case 'X': return hang_up();
+        case 'H':
+            return;
+        case 'X':
+            return hang_up();
         default:  // it has begun to read a message that it cannot read
             held_ += error("08P01", "unexpected message type during COPY from stdin");
-            held_ += error("08P01",
-                           "terminating connection because protocol synchronization was lost",
-                           "FATAL");
+            held_ +=
+                error("08P01", "terminating connection because protocol synchronization was lost",
+                      "FATAL");
             send_now();
             hang_up();
     }
@@ -284,9 +303,8 @@ void mini_postgres::on_bind(std::string_view body) {
     const std::string name(body.data() + to.size() + 1);
     const auto at = statements_.find(name);
     if (at == statements_.end()) {
-        return name.empty()
-                   ? fail("26000", "unnamed prepared statement does not exist")
-                   : fail("26000", "prepared statement \"" + name + "\" does not exist");
+        return name.empty() ? fail("26000", "unnamed prepared statement does not exist")
+                            : fail("26000", "prepared statement \"" + name + "\" does not exist");
     }
     if (!allowed(at->second.text)) return;
     if (!to.empty() && portals_.contains(to)) {
@@ -335,8 +353,8 @@ void mini_postgres::on_describe(std::string_view body) {
 void mini_postgres::on_execute(std::string_view body) {
     start();
     const std::string name(body.data());
-    const auto most = protocol::load_u32(reinterpret_cast<const std::uint8_t*>(body.data()) +
-                                         name.size() + 1);
+    const auto most =
+        protocol::load_u32(reinterpret_cast<const std::uint8_t*>(body.data()) + name.size() + 1);
     const auto at = portals_.find(name);
     if (at == portals_.end()) return fail("34000", "portal \"" + name + "\" does not exist");
     const auto all = split(at->second.text);
@@ -496,7 +514,8 @@ mini_postgres::outcome mini_postgres::run(const std::string& text, portal* from,
     } else if (starts(text, "copy out")) {
         const auto rows = std::strtoul(text.c_str() + 8, nullptr, 10);
         held_ += frame('H', {"\0\0\0", 3});
-        for (std::size_t i = 0; i < rows; ++i) held_ += frame('d', text + std::to_string(i));
+        for (std::size_t i = 0; i < rows; ++i)
+            held_ += frame('d', text + std::to_string(i));
         held_ += frame('c');
         tag("COPY " + std::to_string(rows));
     } else if (text == "deallocate all" || text == "DEALLOCATE ALL") {

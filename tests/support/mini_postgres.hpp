@@ -1,7 +1,7 @@
-// A model of one PostgreSQL backend after login, small enough to be believed: what it answers to any
-// sequence of messages, and what it commits. Tests compare a client behind a link with a client that
-// talks to such a backend alone. Source: PostgreSQL 15, tcop/postgres.c, and its documentation,
-// chapter "Message Flow".
+// A model of one PostgreSQL backend after login, small enough to be believed: what it answers to
+// any sequence of messages, and what it commits. Tests compare a client behind a link with a client
+// that talks to such a backend alone. Source: PostgreSQL 15, tcop/postgres.c, and its
+// documentation, chapter "Message Flow".
 //
 // Its SQL (statements end with ';'):
 //   begin | commit | rollback
@@ -38,7 +38,8 @@ class mini_postgres {
   public:
     using setting_list = std::vector<std::pair<std::string, std::string>>;
 
-    explicit mini_postgres(std::shared_ptr<mini_database> database, const setting_list& startup = {});
+    explicit mini_postgres(std::shared_ptr<mini_database> database,
+                           const setting_list& startup = {});
 
     // Gives it bytes; returns what it sends at once (it holds answers back until Sync or Flush).
     [[nodiscard]] std::string feed(std::string_view bytes);

@@ -33,7 +33,7 @@ inline std::string parse(std::string_view name, std::string_view sql) {
 }
 // One text parameter.
 inline std::string bind_to(std::string_view portal, std::string_view name,
-                        std::string_view value = "v") {
+                           std::string_view value = "v") {
     std::string out;
     frame_writer writer(out, 'B');
     writer.text(portal).text(name).bytes({"\0\0\0\1", 4});
@@ -56,20 +56,34 @@ inline std::string close(char kind, std::string_view name) {
     frame_writer(out, 'C').byte(kind).text(name).finish();
     return out;
 }
-inline std::string sync() { return frame('S'); }
-inline std::string flush() { return frame('H'); }
-inline std::string terminate() { return frame('X'); }
-inline std::string copy_data(std::string_view data) { return frame('d', data); }
-inline std::string copy_done() { return frame('c'); }
+inline std::string sync() {
+    return frame('S');
+}
+inline std::string flush() {
+    return frame('H');
+}
+inline std::string terminate() {
+    return frame('X');
+}
+inline std::string copy_data(std::string_view data) {
+    return frame('d', data);
+}
+inline std::string copy_done() {
+    return frame('c');
+}
 inline std::string copy_fail() {
     std::string out;
     protocol::append_copy_fail(out, "no more");
     return out;
 }
-inline std::string function_call() { return frame('F', {"\0\0\0\1\0\0\0\0\0\0", 10}); }
+inline std::string function_call() {
+    return frame('F', {"\0\0\0\1\0\0\0\0\0\0", 10});
+}
 
 // What a server sends.
-inline std::string ready(char status = 'I') { return frame('Z', {&status, 1}); }
+inline std::string ready(char status = 'I') {
+    return frame('Z', {&status, 1});
+}
 inline std::string complete(std::string_view tag) {
     std::string out;
     frame_writer(out, 'C').text(tag).finish();

@@ -108,9 +108,8 @@ void pooled_world::pump(client_end& client) {
         protocol::outgoing to_server;
         protocol::outgoing to_client;
         const exact_copy in(client.rx);
-        const auto taken =
-            client.link.receive(in.span(), server != nullptr ? &server->link : nullptr, to_server,
-                                to_client);
+        const auto taken = client.link.receive(
+            in.span(), server != nullptr ? &server->link : nullptr, to_server, to_client);
         if (taken > in.size) std::abort();
         if (server != nullptr && !to_server.empty()) server->sent_to = true;
         client.got += flat(to_client);
@@ -121,8 +120,11 @@ void pooled_world::pump(client_end& client) {
                 if (!client.rx.empty() && client.link.needed() <= client.rx.size()) std::abort();
                 if (client.server != nullptr) after_server_bytes(client);
                 return;
-            case client_want::server: ask(client); break;
-            case client_want::patience: return;
+            case client_want::server:
+                ask(client);
+                break;
+            case client_want::patience:
+                return;
             case client_want::goodbye:
                 client.goodbye = true;
                 if (client.server == nullptr || client.server->link.owed.empty()) {
@@ -256,7 +258,9 @@ void pooled_world::close(client_end& client, const std::string& why) {
     keep_cleaning(server);
 }
 
-void pooled_world::vanish(client_end& client) { close(client, "vanished"); }
+void pooled_world::vanish(client_end& client) {
+    close(client, "vanished");
+}
 
 void pooled_world::end_server(server_end& server) {
     if (server.closed) return;

@@ -18,9 +18,9 @@ script operator+(script a, const script& b) {
 }
 
 TEST(link_copy, in_by_simple_query) {
-    check_script({query("copy in"), copy_data("one"), copy_data("two"), copy_done(),
-                  query("select 1")},
-                 plain);
+    check_script(
+        {query("copy in"), copy_data("one"), copy_data("two"), copy_done(), query("select 1")},
+        plain);
 }
 
 TEST(link_copy, in_by_simple_query_in_a_transaction) {
@@ -30,9 +30,9 @@ TEST(link_copy, in_by_simple_query_in_a_transaction) {
 }
 
 TEST(link_copy, in_between_other_statements_of_one_text) {
-    check_script({query("effect a;copy in;effect b"), copy_data("one"), copy_done(),
-                  query("select 1")},
-                 plain);
+    check_script(
+        {query("effect a;copy in;effect b"), copy_data("one"), copy_done(), query("select 1")},
+        plain);
 }
 
 TEST(link_copy, in_that_the_client_gives_up) {
@@ -47,9 +47,9 @@ TEST(link_copy, in_that_the_server_refuses_midway_ignores_what_is_late) {
 
 // libpq sends Sync with the Execute; the server reads and ignores it in the copy.
 TEST(link_copy, in_by_extended_query_ignores_the_first_sync) {
-    check_script(extended("copy in") + script{copy_data("one"), copy_done(), sync()} +
-                     extended("select 1"),
-                 plain);
+    check_script(
+        extended("copy in") + script{copy_data("one"), copy_done(), sync()} + extended("select 1"),
+        plain);
 }
 
 TEST(link_copy, in_by_extended_query_without_the_first_sync) {
@@ -59,9 +59,9 @@ TEST(link_copy, in_by_extended_query_without_the_first_sync) {
 }
 
 TEST(link_copy, in_by_extended_query_that_the_client_gives_up) {
-    check_script(extended("copy in") + script{copy_data("one"), copy_fail(), sync()} +
-                     extended("select 1"),
-                 plain);
+    check_script(
+        extended("copy in") + script{copy_data("one"), copy_fail(), sync()} + extended("select 1"),
+        plain);
 }
 
 TEST(link_copy, in_by_extended_query_that_the_server_refuses_midway) {
@@ -84,10 +84,10 @@ TEST(link_copy, two_in_one_after_the_other) {
 }
 
 TEST(link_copy, the_next_batch_may_be_sent_before_the_copy_is_acknowledged) {
-    check_script({parse("", "copy in"), bind_to("", ""), execute(), copy_data("one"), copy_done(),
-                  sync(), parse("", "select 2"), bind_to("", ""), execute(), sync(),
-                  query("select 3")},
-                 plain);
+    check_script(
+        {parse("", "copy in"), bind_to("", ""), execute(), copy_data("one"), copy_done(), sync(),
+         parse("", "select 2"), bind_to("", ""), execute(), sync(), query("select 3")},
+        plain);
 }
 
 TEST(link_copy, out_by_simple_query) {

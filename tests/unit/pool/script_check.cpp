@@ -42,10 +42,14 @@ bool compare(const script_result& expected, const bench& now, const script_optio
 
 // Whoever has the server connection next is served as if nothing had been.
 bool check_next_client(pooled_world& world, const std::string& where) {
-    const script probe{query("show application_name"), query("show work_mem"),
-                       parse("probe", "select 2"),     bind_to("", "probe"),
-                       describe('P', ""),              execute(),
-                       sync(),                         query("begin;effect probe;commit")};
+    const script probe{query("show application_name"),
+                       query("show work_mem"),
+                       parse("probe", "select 2"),
+                       bind_to("", "probe"),
+                       describe('P', ""),
+                       execute(),
+                       sync(),
+                       query("begin;effect probe;commit")};
     const auto committed = world.database->committed;
     auto& next = world.add_client();
     next.unsent = joined(probe);
@@ -60,7 +64,8 @@ bool check_next_client(pooled_world& world, const std::string& where) {
 
 std::string joined(const script& messages) {
     std::string out;
-    for (const auto& one : messages) out += one;
+    for (const auto& one : messages)
+        out += one;
     return out;
 }
 
@@ -125,7 +130,8 @@ void check_cut_server(const script& messages, const script_options& options) {
     bench now(messages, options);
     for (const auto& one : messages) {  // a message, its answer byte by byte, the next one ...
         now.world.move_client(*now.client, one.size());
-        while (!now.world.server(0).unsent.empty()) now.world.move_server(now.world.server(0), 1);
+        while (!now.world.server(0).unsent.empty())
+            now.world.move_server(now.world.server(0), 1);
     }
     now.world.settle();
     if (!compare(expected, now, options, "server byte by byte")) return;
@@ -193,14 +199,14 @@ void check_server_ends(const script& messages, const script_options& options) {
 // An error of the server's in front of every message.
 void check_errors(const script& messages, const script_options& options) {
     for (std::size_t at = 0; at <= messages.size(); ++at) {
-        for (const auto& failing : {execute("no such portal"), parse("", "syntax"),
-                                    bind_to("", "no such statement"), query("fail"),
-                                    parse("twice", "select 1") + parse("twice", "select 1")}) {
+        for (const auto& failing :
+             {execute("no such portal"), parse("", "syntax"), bind_to("", "no such statement"),
+              query("fail"), parse("twice", "select 1") + parse("twice", "select 1")}) {
             auto broken = messages;
             broken.insert(broken.begin() + static_cast<std::ptrdiff_t>(at), failing);
             broken.push_back(sync());
-            const auto where = "error in front of message " + std::to_string(at) + " (" +
-                               failing[0] + ")";
+            const auto where =
+                "error in front of message " + std::to_string(at) + " (" + failing[0] + ")";
             const auto expected = run_directly(joined(broken), options);
             if (options.errors_pipelined) {
                 bench whole(broken, options);
