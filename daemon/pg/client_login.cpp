@@ -97,8 +97,13 @@ void client_login::open_step() {
             case kind::cancel:
                 over_ = true;
                 service_.counters(session_.home()).cancel_requests.add();
-                service_.cancel_request(step.cancel.process_id, step.cancel.secret);
-                return session_.end_quietly();
+                // Whoever waits for the end of this connection may go on: nothing is cancelled after.
+                return service_.cancel_request(
+                    step.cancel.process_id, step.cancel.secret,
+                    [hold = session_.shared_from_this()] {
+                        auto& there = hold->home();
+                        there.post([hold] { hold->end_quietly(); });
+                    });
             case kind::startup:
                 stream.rx.consume(step.consumed);
                 request_ = std::move(step.startup);

@@ -145,7 +145,6 @@ void client_session::begin_batch() {
 void client_session::ask_for_server() {
     waiting_ = true;
     notified_ = false;
-    cancel_wanted_ = false;
     since_ = steady_clock::now();
     if (service_.stopping) return;
     service_.acquire(*this);
@@ -169,9 +168,10 @@ void client_session::granted(server_connection& connection) {
     queries_seen_ = connection.link.queries;
     pool_->counters[home_.number()]->wait_seconds.record(now - since_);
     if (cancel_wanted_) {
-        cancel_wanted_ = false;
+        const auto done = std::move(cancel_wanted_);
+        cancel_wanted_ = nullptr;
         give_back_server();
-        return cancel_requested();
+        return cancel_requested(done);
     }
     if (phase_ == phase::welcome) {
         begin_batch();
@@ -191,8 +191,10 @@ void client_session::granted(server_connection& connection) {
 void client_session::grant_lost() {
     if (phase_ != phase::ready && phase_ != phase::welcome) return;
     if (cancel_wanted_) {
-        waiting_ = cancel_wanted_ = false;
-        return cancel_requested();
+        const auto done = std::move(cancel_wanted_);
+        cancel_wanted_ = nullptr;
+        waiting_ = false;
+        return cancel_requested(done);
     }
     const auto since = since_;
     ask_for_server();
@@ -419,6 +421,7 @@ void client_session::fail(const protocol::error_report& error, const char* why) 
 }
 
 void client_session::end_quietly() {
+    if (phase_ == phase::closing || phase_ == phase::closed) return;
     stream.finish();
     close("done");
 }

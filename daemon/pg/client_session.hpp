@@ -62,7 +62,7 @@ class client_session final : public net::stream_owner,
     void granted(server_connection& connection);
     void grant_lost();
     void refused(const pool::login_failure& why);
-    void cancel_requested();
+    void cancel_requested(const std::function<void()>& done);
 
     // From the server connection that it holds.
     void server_bytes();
@@ -145,7 +145,7 @@ class client_session final : public net::stream_owner,
     config::pool_mode mode_ = config::pool_mode::transaction;
     bool admitted_ = false;
     bool waiting_ = false;           // for a server connection
-    bool cancel_wanted_ = false;     // while a grant is on its way
+    std::function<void()> cancel_wanted_;  // while a grant is on its way: what to call then
     bool settings_wait_ = false;     // messages wait for the outcome of the settings
     bool goodbye_ = false;           // Terminate came; ends when nothing is owed
     bool timed_out_ = false;         // query_timeout has struck; the cancel is under way

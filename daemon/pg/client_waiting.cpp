@@ -188,32 +188,35 @@ void client_session::refused(const pool::login_failure& why) {
                     .hint = why.hint});
 }
 
-void client_session::cancel_requested() {
+void client_session::cancel_requested(const std::function<void()>& done) {
     if (phase_ == phase::dedicated) {
         if (const auto& key = dedicated_->upstream().cancel; key != nullptr) {
-            service_.threads.run([key] {
+            service_.threads.run([key, done] {
                 pool::send_cancel(*key, steady_clock::now() + std::chrono::seconds(10));
+                done();
             });
+            return;
         }
-        return;
     }
-    if (phase_ != phase::ready) return;
+    if (phase_ != phase::ready) return done();
     if (waiting_) {
         if (!service_.book.leave(*pool_->book, waiter)) {
-            cancel_wanted_ = true;  // a connection is on its way: refused when it comes
+            cancel_wanted_ = done;  // a connection is on its way: refused when it comes
             return;
         }
         const auto release = std::move(waiter.keep);
     } else if (server_ != nullptr) {
-        if (server_->link.owed.empty() || settings_wait_) return;  // nothing of the client's runs
+        // Nothing of the client's runs, or it is cancelled already.
+        if (server_->link.owed.empty() || settings_wait_ || server_->cancelling()) return done();
         link_.hold(true);
-        return server_->cancel(pool::cancel_reason::client_asked);
+        return server_->cancel(pool::cancel_reason::client_asked, done);
     } else if (link_.want() != pool::client_want::server) {
-        return;  // idle
+        return done();  // idle
     }
     refuse_waiting({.sqlstate = "57014",
                     .message = "canceling statement due to user request",
                     .detail = "The statement was still waiting for a server connection."});
+    done();
 }
 
 void client_session::cancel_done() {

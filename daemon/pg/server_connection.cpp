@@ -14,8 +14,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// A connection that was used this recently is believed to be sound without a look.
-constexpr auto fresh = std::chrono::microseconds(100);
+// A connection that is handed on within the same turn is believed to be sound without a look.
+constexpr auto fresh = std::chrono::microseconds(10);
 
 constexpr auto cancel_again = std::chrono::milliseconds(300);
 
@@ -146,17 +146,20 @@ void server_connection::keep_cleaning() {
     go_idle();
 }
 
-void server_connection::cancel(pool::cancel_reason reason) {
+void server_connection::cancel(pool::cancel_reason reason, std::function<void()> done) {
     ++cancels_;
     link.cancelled = reason;
     pool_.counters[home_->number()]->cancels.add();
     const auto patience = service_.current_directory()->postgres().cancel_wait_timeout;
     service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_,
-                          patience] {
+                          patience, done = std::move(done)] {
         const auto deadline = patience.count() == 0 ? steady_clock::now() + std::chrono::hours(1)
                                                     : steady_clock::now() + patience;
         if (key != nullptr) pool::send_cancel(*key, deadline);
-        home->post([self] { self->cancel_done(); });
+        home->post([self, done] {
+            self->cancel_done();
+            if (done) done();
+        });
     });
 }
 

@@ -10,6 +10,7 @@
 // Confined to the worker that it lives on (`home`), which changes only by moving.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "daemon/net/stream.hpp"
@@ -41,8 +42,9 @@ class server_connection final : public net::stream_owner,
     void abandon(bool cut_short);
     void move_to(std::shared_ptr<client_session> client);
     void close(const char* why);
-    // Sends a cancel request for what runs now; the connection serves nobody else meanwhile.
-    void cancel(pool::cancel_reason reason);
+    // Sends a cancel request for what runs now; the connection serves nobody else until the server
+    // has taken note. Then `done` is called on the worker.
+    void cancel(pool::cancel_reason reason, std::function<void()> done = {});
 
     // False: the server has closed it, or has said something that was not read yet.
     [[nodiscard]] bool is_sound(net::clock_time now) const noexcept;

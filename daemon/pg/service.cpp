@@ -333,12 +333,15 @@ void pg_service::refuse_waiters(const std::vector<pool::waiter*>& refused,
     }
 }
 
-void pg_service::cancel_request(std::uint32_t process_id, const std::string& secret) {
+void pg_service::cancel_request(std::uint32_t process_id, const std::string& secret,
+                                std::function<void()> done) {
     const auto meant = registry.find(process_id, secret);
-    if (!meant.has_value()) return;
-    workers_[meant->worker]->post([session = meant->session] {
+    if (!meant.has_value()) return done();
+    workers_[meant->worker]->post([session = meant->session, done = std::move(done)] {
         if (const auto client = std::static_pointer_cast<client_session>(session.lock())) {
-            client->cancel_requested();
+            client->cancel_requested(done);
+        } else {
+            done();
         }
     });
 }

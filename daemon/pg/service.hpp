@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <boost/intrusive/list.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -73,7 +74,9 @@ class pg_service {
     void lost(server_connection& connection);
     // Starts the logins that the pool's books ask for.
     void top_up(pool_entry& pool, net::worker& on);
-    void cancel_request(std::uint32_t process_id, const std::string& secret);
+    // `done` is called, on any worker, when the request can no longer hit a later statement.
+    void cancel_request(std::uint32_t process_id, const std::string& secret,
+                        std::function<void()> done);
 
     // Every tick on every worker.
     void tick(net::worker& on, net::clock_time now);
