@@ -71,6 +71,7 @@ class app final : public monitoring_source {
     void tick();
     [[nodiscard]] bool check_shutdown(net::clock_time now);
     void finish();
+    void close_rest();
     void hint_at_poolers(const directory& from);
 
     run_options options_;
@@ -228,12 +229,26 @@ bool app::check_shutdown(net::clock_time now) {
     return true;
 }
 
-// Workers still run while everything is closed; then they stop, each after what closing has posted.
+// Workers still run while the sessions end; then they stop, each after what that has posted.
 void app::finish() {
-    service_->close_all();
+    service_->close_clients();
     for (auto& worker : workers_) {
         worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
     }
+}
+
+// The workers are gone. What they posted to one that had stopped already still wants to be done.
+void app::close_rest() {
+    const auto finish_loops = [this] {
+        bool more = true;
+        while (more) {
+            more = false;
+            for (auto& worker : workers_) more = worker->loop().finish() || more;
+        }
+    };
+    finish_loops();
+    service_->close_servers();
+    finish_loops();
 }
 
 int app::run() {
@@ -257,6 +272,7 @@ int app::run() {
     tick();
     io_.run();
     for (auto& worker : workers_) worker->join();
+    close_rest();
     listeners_.clear();
     monitoring_.reset();
     signals_.reset();

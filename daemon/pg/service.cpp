@@ -393,7 +393,7 @@ void pg_service::drain() {
     }
 }
 
-void pg_service::close_all() {
+void pg_service::close_clients() {
     stopping = true;
     for (auto* worker : workers_) {
         worker->post([this, worker] {
@@ -401,11 +401,15 @@ void pg_service::close_all() {
             while (!list.empty()) list.front().stop();
         });
     }
-    for (auto& hold : book.connections()) {
-        auto connection = std::static_pointer_cast<server_connection>(std::move(hold));
-        connection->home().post([connection] { connection->close("shutdown"); });
-    }
     threads.stop();
+}
+
+// A connection that is moving has two workers, and one that has just logged in none that knows it:
+// only when none runs can all be reached.
+void pg_service::close_servers() {
+    for (const auto& hold : book.connections()) {
+        std::static_pointer_cast<server_connection>(hold)->close("shutdown");
+    }
 }
 
 void pg_service::fill(metrics::snapshot& out) const {
