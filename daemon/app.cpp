@@ -169,20 +169,21 @@ void app::reload() {
         return;
     }
     systemd::notify_reloading();
-    service_->threads.run([this] {
+    // The helper gets a copy: an earlier reload may be taking effect meanwhile.
+    service_->threads.run([this, before = current_] {
         try {
             auto loaded = config::load_file(options_.config_file, config::process_environment(),
                                            pool::is_address);
-            const auto changed = config::diff(current_, loaded.settings);
+            const auto changed = config::diff(before, loaded.settings);
             for (const auto& key : changed.restart) {
                 log_.warning("setting needs a restart", {{"key", key}});
             }
             auto next = loaded.settings;
-            next.workers = current_.workers;
-            next.postgres.listen = current_.postgres.listen;
-            next.postgres.auth_type = current_.postgres.auth_type;
-            next.postgres.databases = current_.postgres.databases;
-            next.monitoring = current_.monitoring;
+            next.workers = before.workers;
+            next.postgres.listen = before.postgres.listen;
+            next.postgres.auth_type = before.postgres.auth_type;
+            next.postgres.databases = before.postgres.databases;
+            next.monitoring = before.monitoring;
             for (auto& [name, database] : next.postgres.databases) {
                 const auto at = loaded.settings.postgres.databases.find(name);
                 if (at == loaded.settings.postgres.databases.end()) continue;
