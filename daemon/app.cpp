@@ -71,6 +71,7 @@ class app final : public monitoring_source {
     void tick();
     [[nodiscard]] bool check_shutdown(net::clock_time now);
     void finish();
+    void close_rest();
     void hint_at_poolers(const directory& from);
 
     run_options options_;
@@ -168,20 +169,21 @@ void app::reload() {
         return;
     }
     systemd::notify_reloading();
-    service_->threads.run([this] {
+    // The helper gets a copy: an earlier reload may be taking effect meanwhile.
+    service_->threads.run([this, before = current_] {
         try {
             auto loaded = config::load_file(options_.config_file, config::process_environment(),
                                            pool::is_address);
-            const auto changed = config::diff(current_, loaded.settings);
+            const auto changed = config::diff(before, loaded.settings);
             for (const auto& key : changed.restart) {
                 log_.warning("setting needs a restart", {{"key", key}});
             }
             auto next = loaded.settings;
-            next.workers = current_.workers;
-            next.postgres.listen = current_.postgres.listen;
-            next.postgres.auth_type = current_.postgres.auth_type;
-            next.postgres.databases = current_.postgres.databases;
-            next.monitoring = current_.monitoring;
+            next.workers = before.workers;
+            next.postgres.listen = before.postgres.listen;
+            next.postgres.auth_type = before.postgres.auth_type;
+            next.postgres.databases = before.postgres.databases;
+            next.monitoring = before.monitoring;
             for (auto& [name, database] : next.postgres.databases) {
                 const auto at = loaded.settings.postgres.databases.find(name);
                 if (at == loaded.settings.postgres.databases.end()) continue;
@@ -228,12 +230,26 @@ bool app::check_shutdown(net::clock_time now) {
     return true;
 }
 
-// Workers still run while everything is closed; then they stop, each after what closing has posted.
+// Workers still run while the sessions end; then they stop, each after what that has posted.
 void app::finish() {
-    service_->close_all();
+    service_->close_clients();
     for (auto& worker : workers_) {
         worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
     }
+}
+
+// The workers are gone. What they posted to one that had stopped already still wants to be done.
+void app::close_rest() {
+    const auto finish_loops = [this] {
+        bool more = true;
+        while (more) {
+            more = false;
+            for (auto& worker : workers_) more = worker->loop().finish() || more;
+        }
+    };
+    finish_loops();
+    service_->close_servers();
+    finish_loops();
 }
 
 int app::run() {
@@ -257,6 +273,7 @@ int app::run() {
     tick();
     io_.run();
     for (auto& worker : workers_) worker->join();
+    close_rest();
     listeners_.clear();
     monitoring_.reset();
     signals_.reset();

@@ -217,7 +217,9 @@ bool client_link::read_text(message& m, std::string_view sql) {
     if (max_statements_ == 0) return false;
     const auto found = protocol::read_deallocate(sql);
     if (found.what == protocol::deallocation::none) return false;
-    if (!m.server->owed.empty() && !m.server->unsynced) {
+    // (Settings under way change no name; to wait for them would be to give the connection back.)
+    auto& owed = m.server->owed;
+    if (!owed.empty() && !m.server->unsynced && owed.at(owed.size() - 1).why != errand::settings) {
         want_ = client_want::patience;
         return true;
     }

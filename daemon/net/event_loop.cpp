@@ -133,8 +133,18 @@ void event_loop::run() {
         }
         end_turn();
     }
+    finish();
+}
+
+bool event_loop::finish() {
+    bool left = !graves_.empty() || !again_.empty();
+    {
+        const std::lock_guard lock(mutex_);
+        left = left || !inbox_.empty();
+    }
     take_posted();
     end_turn();
+    return left;
 }
 
 }  // namespace sluice::net

@@ -63,6 +63,8 @@ class event_loop {
 
     void on_tick(std::function<void(clock_time)> call) { ticks_.push_back(std::move(call)); }
     void run();
+    // For one thread that is alone, after run(): does what has been left. False: there was nothing.
+    bool finish();
 
   private:
     void dispatch(std::span<epoll_event> found);

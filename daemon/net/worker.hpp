@@ -20,9 +20,8 @@ class worker {
     [[nodiscard]] unsigned number() const noexcept { return number_; }
     [[nodiscard]] event_loop& loop() noexcept { return loop_; }
     [[nodiscard]] deadline_list& deadlines() noexcept { return deadlines_; }
-    [[nodiscard]] bool is_current() const noexcept {
-        return std::this_thread::get_id() == thread_.get_id();
-    }
+    // Whether the calling thread is this worker's.
+    [[nodiscard]] bool is_current() const noexcept { return current_ == this; }
 
     void post(std::function<void()> work) { loop_.post(std::move(work)); }
     // Called on the worker with every tick; add before start().
@@ -38,6 +37,7 @@ class worker {
     deadline_list deadlines_;
     event_loop loop_;  // ends before the deadlines of what it buries
     std::thread thread_;
+    static thread_local const worker* current_;
 };
 
 }  // namespace sluice::net

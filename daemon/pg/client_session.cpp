@@ -36,7 +36,16 @@ void set_tcp_options(int descriptor, const config::postgres_settings& from) {
 }  // namespace
 
 void client_session::start(pg_service& service, net::worker& home, net::accepted_socket socket) {
-    auto self = std::make_shared<client_session>(service, home);
+    // Whoever lets go of it last (a helper thread, the worker of a connection that it was to get),
+    // it ends on its own worker, whose lists it is on.
+    const auto end = [&home](client_session* session) {
+        if (home.is_current()) {
+            delete session;
+        } else {
+            home.post([session] { delete session; });
+        }
+    };
+    const std::shared_ptr<client_session> self(new client_session(service, home), end);
     const auto from = service.current_directory();
     if (!socket.is_unix) set_tcp_options(socket.descriptor, from->postgres());
     service.counters(home).clients_accepted.add();

@@ -369,17 +369,21 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
         idle_timeout = directory_->postgres().server_idle_timeout;
         for (const auto& [key, pool] : pools_) pools.push_back(pool.get());
     }
-    for (auto* pool : pools) {
-        for (auto* slot : book.idle_since(*pool->book, on.number(), now)) {
-            auto& connection = server_connection::of(*slot);
-            const bool too_long = idle_timeout.count() != 0 && now - slot->since > idle_timeout &&
-                                  book.above_minimum(*pool->book);
-            if (!too_long && !connection.expired(now)) continue;
-            const auto hold = connection.shared_from_this();
-            if (book.retire(*slot)) {
-                connection.close(too_long ? "server_idle_timeout" : "server_lifetime");
-            }
+    // A slot's times may be read under the book's lock only: another worker may lease it meanwhile.
+    const auto close_idle = [&](pool_entry& pool, net::clock_time before, auto applies,
+                                const char* why) {
+        for (auto* slot : book.idle_since(*pool.book, on.number(), before)) {
+            const auto hold = server_connection::of(*slot).shared_from_this();
+            if (applies(*hold) && book.retire(*slot)) hold->close(why);
         }
+    };
+    for (auto* pool : pools) {
+        close_idle(
+            *pool, now, [now](const auto& idle) { return idle.expired(now); }, "server_lifetime");
+        if (idle_timeout.count() == 0) continue;
+        close_idle(
+            *pool, now - idle_timeout,
+            [&](const auto&) { return book.above_minimum(*pool->book); }, "server_idle_timeout");
     }
 }
 
@@ -396,7 +400,7 @@ void pg_service::drain() {
     }
 }
 
-void pg_service::close_all() {
+void pg_service::close_clients() {
     stopping = true;
     for (auto* worker : workers_) {
         worker->post([this, worker] {
@@ -404,11 +408,15 @@ void pg_service::close_all() {
             while (!list.empty()) list.front().stop();
         });
     }
-    for (auto& hold : book.connections()) {
-        auto connection = std::static_pointer_cast<server_connection>(std::move(hold));
-        connection->home().post([connection] { connection->close("shutdown"); });
-    }
     threads.stop();
+}
+
+// A connection that is moving has two workers, and one that has just logged in none that knows it:
+// only when none runs can all be reached.
+void pg_service::close_servers() {
+    for (const auto& hold : book.connections()) {
+        std::static_pointer_cast<server_connection>(hold)->close("shutdown");
+    }
 }
 
 void pg_service::fill(metrics::snapshot& out) const {

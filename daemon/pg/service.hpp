@@ -83,8 +83,10 @@ class pg_service {
     // Ends the sessions that have no transaction; the rest as they become idle.
     void drain();
     [[nodiscard]] bool draining() const noexcept { return draining_.load(); }
-    // Stops helpers and closes everything; the workers must still run.
-    void close_all();
+    // Stops helpers and ends every session; the workers must still run.
+    void close_clients();
+    // Closes every server connection; no worker may run any more.
+    void close_servers();
 
     void fill(metrics::snapshot& out) const;
     [[nodiscard]] bool ready(std::string& why) const;

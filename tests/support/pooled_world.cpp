@@ -70,8 +70,10 @@ void pooled_world::move_server(server_end& server, std::size_t n) {
 }
 
 void pooled_world::settle_servers() {
+    int rounds = 0;
     for (bool moved = true; moved;) {
         moved = false;
+        if (++rounds > 100000) std::abort();  // they go round in circles
         for (auto& server : servers_) {
             if (server->closed || (server->unsent.empty() && !server->backend.ended())) continue;
             move_server(*server);

@@ -218,6 +218,21 @@ TEST(link_prepared, deallocate_all_forgets_every_name) {
                  {.before = {parse("z", "select 1"), sync()}});
 }
 
+// Both get the connection with settings of their own to apply first, and must use it then.
+TEST(link_prepared, two_clients_that_deallocate_on_one_connection_get_done) {
+    pooled_world world(1);
+    auto& a = world.add_client({{"application_name", "a"}});
+    auto& b = world.add_client({{"application_name", "b"}});
+    a.unsent = b.unsent = query("deallocate all");
+    for (int round = 0; round < 20; ++round) {
+        world.move_client(a);
+        world.move_client(b);
+        world.move_server(world.server(0));
+    }
+    EXPECT_EQ(outline(without_parameters(a.got)), "CZ");
+    EXPECT_EQ(outline(without_parameters(b.got)), "CZ");
+}
+
 TEST(link_prepared, discard_all_forgets_every_name) {
     check_script(script{parse("a", "select 1"), sync(), parse("", "discard all"), bind_to("", ""),
                         execute(), sync()} +
