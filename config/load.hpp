@@ -23,7 +23,7 @@ using url_check = bool (*)(const std::string& url);
 
 [[nodiscard]] loaded load_file(const std::string& path, const environment& env,
                                url_check usable = nullptr);
-[[nodiscard]] loaded load_text(std::string_view yaml, std::string file_name,
-                               const environment& env, url_check usable = nullptr);
+[[nodiscard]] loaded load_text(std::string_view yaml, std::string file_name, const environment& env,
+                               url_check usable = nullptr);
 
 }  // namespace sluice::config

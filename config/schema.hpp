@@ -80,8 +80,7 @@ struct user_settings {
 };
 
 struct postgres_settings {
-    std::vector<listen_address> listen{
-        {listen_address::kind::tcp, "127.0.0.1", {}, 6432}};
+    std::vector<listen_address> listen{{listen_address::kind::tcp, "127.0.0.1", {}, 6432}};
     std::uint32_t listen_backlog = 1024;
     config::auth_type auth_type = config::auth_type::scram_sha_256;
     milliseconds passthrough_cache = 5min;  // how long a proved passthrough password is believed
@@ -92,12 +91,12 @@ struct postgres_settings {
     std::uint32_t reserve_pool_size = 0;
     milliseconds reserve_pool_timeout = 5s;
     std::uint32_t max_client_conn = 10000;
-    std::uint32_t max_db_connections = 0;           // 0: no limit, here and below
+    std::uint32_t max_db_connections = 0;  // 0: no limit, here and below
     std::uint32_t max_db_client_connections = 0;
     std::uint32_t max_user_connections = 0;
     std::uint32_t max_user_client_connections = 0;
-    std::uint32_t max_prepared_statements = 200;    // per server connection; 0: names pass unchanged
-    std::uint32_t max_concurrent_logins = 4;        // upstream logins of one pool at a time
+    std::uint32_t max_prepared_statements = 200;  // per server connection; 0: names pass unchanged
+    std::uint32_t max_concurrent_logins = 4;      // upstream logins of one pool at a time
 
     milliseconds query_wait_timeout = 120s;
     milliseconds query_wait_notify = 5s;
@@ -131,8 +130,7 @@ struct postgres_settings {
 };
 
 struct monitoring_settings {
-    std::vector<listen_address> listen{
-        {listen_address::kind::tcp, "127.0.0.1", {}, 9127}};
+    std::vector<listen_address> listen{{listen_address::kind::tcp, "127.0.0.1", {}, 9127}};
 
     bool operator==(const monitoring_settings&) const = default;
 };

@@ -121,8 +121,9 @@ void app::hint_at_poolers(const directory& from) {
     for (const auto& name : from.pooled_upstreams()) {
         log_.warning("upstream is a pooled Neon endpoint",
                      {{"database", name},
-                      {"hint", "use the direct host (without -pooler): one pooler is enough, and "
-                               "session features work"}});
+                      {"hint",
+                       "use the direct host (without -pooler): one pooler is enough, and "
+                       "session features work"}});
     }
 }
 
@@ -136,13 +137,13 @@ void app::listen() {
         }
         log_.info("listening for postgres clients", {{"on", text_of(address)}});
     }
-    monitoring_ =
-        std::make_unique<monitoring_server>(io_, current_.monitoring.listen, *this, log_);
+    monitoring_ = std::make_unique<monitoring_server>(io_, current_.monitoring.listen, *this, log_);
     monitoring_->start();
     for (const auto& address : current_.monitoring.listen) {
         log_.info("listening for monitoring", {{"on", text_of(address)}});
     }
-    for (auto& listener : listeners_) listener->start();
+    for (auto& listener : listeners_)
+        listener->start();
 }
 
 void app::wait_for_signals() {
@@ -173,7 +174,7 @@ void app::reload() {
     service_->threads.run([this, before = current_] {
         try {
             auto loaded = config::load_file(options_.config_file, config::process_environment(),
-                                           pool::is_address);
+                                            pool::is_address);
             const auto changed = config::diff(before, loaded.settings);
             for (const auto& key : changed.restart) {
                 log_.warning("setting needs a restart", {{"key", key}});
@@ -212,7 +213,8 @@ void app::begin_shutdown() {
     log_.info("shutting down", {{"shutdown_timeout", current_.postgres.shutdown_timeout}});
     shutdown_due_ = steady_clock::now() + current_.postgres.shutdown_timeout;
     workers_[0]->post([this] {
-        for (auto& listener : listeners_) listener->stop();
+        for (auto& listener : listeners_)
+            listener->stop();
     });
     service_->drain();
 }
@@ -221,7 +223,8 @@ void app::begin_shutdown() {
 bool app::check_shutdown(net::clock_time now) {
     if (!ending_) return false;
     std::uint32_t left = 0;
-    for (const auto& count : service_->clients_on) left += count.load();
+    for (const auto& count : service_->clients_on)
+        left += count.load();
     if (left > 0 && now < shutdown_due_) return false;
     if (left > 0) log_.warning("clients cut off at shutdown", {{"clients", left}});
     signals_->cancel();
@@ -244,7 +247,8 @@ void app::close_rest() {
         bool more = true;
         while (more) {
             more = false;
-            for (auto& worker : workers_) more = worker->loop().finish() || more;
+            for (auto& worker : workers_)
+                more = worker->loop().finish() || more;
         }
     };
     finish_loops();
@@ -267,12 +271,14 @@ int app::run() {
         log_.error("cannot start", {{"why", error.what()}});
         return 1;
     }
-    for (auto& worker : workers_) worker->start();
+    for (auto& worker : workers_)
+        worker->start();
     log_.info("sluice is ready", {{"version", version}, {"workers", workers_.size()}});
     systemd::notify_ready("serving");
     tick();
     io_.run();
-    for (auto& worker : workers_) worker->join();
+    for (auto& worker : workers_)
+        worker->join();
     close_rest();
     listeners_.clear();
     monitoring_.reset();

@@ -43,7 +43,8 @@ void helpers::stop() {
         threads.swap(threads_);
     }
     wake_.notify_all();
-    for (auto& thread : threads) thread.join();
+    for (auto& thread : threads)
+        thread.join();
 }
 
 }  // namespace sluice::daemon

@@ -60,15 +60,16 @@ struct alignas(64) pool_counters {
     counter client_bytes_sent;
     counter server_bytes_received;
     counter server_bytes_sent;
-    counter statement_hits;       // Parse or Bind of a statement the server connection had
-    counter statement_misses;     // Parse sent upstream for it
+    counter statement_hits;    // Parse or Bind of a statement the server connection had
+    counter statement_misses;  // Parse sent upstream for it
     counter statement_evictions;
-    counter statement_replans;    // batches run again after "cached plan must not change"
+    counter statement_replans;  // batches run again after "cached plan must not change"
     counter upstream_logins;
     counter upstream_login_failures;
-    counter cancels;              // cancel requests sent upstream
-    counter rescued_connections;  // clients that left in a transaction without costing the connection
-    counter moved_connections;    // server connections handed to another worker
+    counter cancels;  // cancel requests sent upstream
+    counter
+        rescued_connections;    // clients that left in a transaction without costing the connection
+    counter moved_connections;  // server connections handed to another worker
     std::array<counter, 8> errors_by_class;  // error_class below
     histogram query_seconds;
     histogram transaction_seconds;
@@ -91,7 +92,7 @@ enum class error_class : std::uint8_t {
 // One block per worker: what belongs to no pool.
 struct alignas(64) worker_counters {
     counter clients_accepted;
-    counter clients_refused;         // limits and shutdown
+    counter clients_refused;  // limits and shutdown
     counter client_login_failures;
     counter protocol_errors;         // broken messages from clients
     counter server_protocol_errors;  // broken messages from servers

@@ -250,9 +250,8 @@ std::vector<waiter*> pool_book::login_failed(bounded_pool& pool, bool hopeless, 
         std::chrono::duration<double>(longest_retry).count(),
         std::chrono::duration<double>(first_retry).count() * std::pow(1.6, pool.failures_));
     pool.failures_ = std::min(pool.failures_ + 1, 30U);
-    pool.retry_at_ =
-        now + std::chrono::duration_cast<duration>(
-                  std::chrono::duration<double>(delay * (0.75 + 0.5 * jitter)));
+    pool.retry_at_ = now + std::chrono::duration_cast<duration>(
+                               std::chrono::duration<double>(delay * (0.75 + 0.5 * jitter)));
     return refused;
 }
 
@@ -269,7 +268,8 @@ std::vector<std::shared_ptr<void>> pool_book::connections() const {
     const guard lock(*this);
     std::vector<std::shared_ptr<void>> out;
     for (const auto& pool : pools_) {
-        for (const auto& one : pool->all_) out.push_back(one.keep);
+        for (const auto& one : pool->all_)
+            out.push_back(one.keep);
     }
     return out;
 }

@@ -1,8 +1,9 @@
-// The books of all pools: how many server connections there are and may be, which are idle, who waits.
-// Decides and counts; opens, moves and closes nothing. A pool belongs to one database and one
-// upstream user; its bound holds over all workers and its waiters are served in order of arrival.
-// Thread-safe by one short lock: every call is a few list operations, and a transaction makes two.
-// Time is an argument. Slots and waiters belong to the caller and are linked in here by their hooks.
+// The books of all pools: how many server connections there are and may be, which are idle, who
+// waits. Decides and counts; opens, moves and closes nothing. A pool belongs to one database and
+// one upstream user; its bound holds over all workers and its waiters are served in order of
+// arrival. Thread-safe by one short lock: every call is a few list operations, and a transaction
+// makes two. Time is an argument. Slots and waiters belong to the caller and are linked in here by
+// their hooks.
 #pragma once
 
 #include <atomic>
@@ -23,8 +24,9 @@ using duration = std::chrono::steady_clock::duration;
 using list_hook =
     boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::safe_link>>;
 struct all_tag;
-using all_hook = boost::intrusive::list_base_hook<boost::intrusive::tag<all_tag>,
-                                                  boost::intrusive::link_mode<boost::intrusive::safe_link>>;
+using all_hook =
+    boost::intrusive::list_base_hook<boost::intrusive::tag<all_tag>,
+                                     boost::intrusive::link_mode<boost::intrusive::safe_link>>;
 
 class bounded_pool;
 
@@ -35,8 +37,8 @@ struct slot : list_hook, all_hook {
     bounded_pool* pool = nullptr;
     unsigned worker = 0;  // where its socket lives
     slot_state state = slot_state::leased;
-    clock_time since{};   // idle since, or leased since
-    std::uint64_t holder = 0;  // the client's serial number while leased
+    clock_time since{};          // idle since, or leased since
+    std::uint64_t holder = 0;    // the client's serial number while leased
     std::shared_ptr<void> keep;  // the connection; set by opened(), given up by remove()
 };
 

@@ -68,12 +68,15 @@ bool client_link::needs_server(char type, byte_span) const noexcept {
 // How many bytes of the message have to be here before it is looked at.
 std::size_t client_link::needed_for(const frame_header& header) const noexcept {
     switch (header.type) {
-        case 'd': return frame_header::size;
+        case 'd':
+            return frame_header::size;
         case 'Q':
         case 'F':
         case 'f':
-        case 'B': return std::min(header.total(), whole_limit);
-        default: return header.total();
+        case 'B':
+            return std::min(header.total(), whole_limit);
+        default:
+            return header.total();
     }
 }
 
@@ -113,8 +116,7 @@ std::size_t client_link::receive(byte_span in, server_link* server, outgoing& to
         const bool unnamed_parse = header.type == 'P' && rest.size() > 5 && rest[5] == 0;
         needed_ = needed_for(header);
         if (unnamed_parse) needed_ = std::min(needed_, whole_limit);
-        if (needed_ > parse_limit ||
-            (needed_ > name_limit && header.type != 'P')) {
+        if (needed_ > parse_limit || (needed_ > name_limit && header.type != 'P')) {
             reject("08P01", "message is too long for its type");
             break;
         }
@@ -123,8 +125,9 @@ std::size_t client_link::receive(byte_span in, server_link* server, outgoing& to
             want_ = client_want::server;
             break;
         }
-        message m{header, rest.first(std::min(rest.size(), header.total())), {}, server, to_server,
-                  to_client};
+        message m{header,    rest.first(std::min(rest.size(), header.total())),
+                  {},        server,
+                  to_server, to_client};
         m.body = m.part.subspan(frame_header::size);
         on_message(m);
         if (want_ == client_want::rejection || want_ == client_want::patience) break;
@@ -157,21 +160,31 @@ void client_link::on_message(message& m) {
         }
     }
     switch (type) {
-        case 'Q': return on_query(m);
-        case 'F': m.server->unsynced = false; return pass(m, owed_kind::function_call);
-        case 'P': return on_parse(m);
-        case 'B': return on_bind(m);
-        case 'D': return on_describe(m);
-        case 'E': return pass(m, owed_kind::execute);
-        case 'C': return on_close(m);
-        case 'S': return on_sync(m);
+        case 'Q':
+            return on_query(m);
+        case 'F':
+            m.server->unsynced = false;
+            return pass(m, owed_kind::function_call);
+        case 'P':
+            return on_parse(m);
+        case 'B':
+            return on_bind(m);
+        case 'D':
+            return on_describe(m);
+        case 'E':
+            return pass(m, owed_kind::execute);
+        case 'C':
+            return on_close(m);
+        case 'S':
+            return on_sync(m);
         case 'H':
             if (m.server != nullptr) {
                 m.to_server.pass(m.part);
                 record(m, m.part);
             }
             return;
-        default: return on_copy_data(m);
+        default:
+            return on_copy_data(m);
     }
 }
 
@@ -237,7 +250,8 @@ void client_link::on_query(message& m) {
             names_.erase(at);
             stand_in(m);
             m.to_server.build([](std::string& out) {
-                protocol::append_query(out, std::string("DEALLOCATE ") + std::string(stand_in_name));
+                protocol::append_query(out,
+                                       std::string("DEALLOCATE ") + std::string(stand_in_name));
             });
             m.server->unnamed_client = 0;
             m.server->unsynced = false;
@@ -353,25 +367,25 @@ void client_link::on_parse(message& m) {
     const auto now = m.server->prepared.use(what->id, m.server->batches);
     if (now == prepared_cache::state::ready || now == prepared_cache::state::sent) {
         if (counters != nullptr) counters->statement_hits.add();
-        m.server->push({owed_kind::parse, reply_for::faked, errand::of_client, what->id, std::move(note)});
+        m.server->push(
+            {owed_kind::parse, reply_for::faked, errand::of_client, what->id, std::move(note)});
         m.server->settle_head(m.to_client, true);
         if (!m.server->owed.empty()) m.server->names_changed_in = m.server->batches;
         return;
     }
     if (counters != nullptr) counters->statement_misses.add();
     if (now == prepared_cache::state::stale) {
-        m.to_server.build([&](std::string& out) {
-            protocol::append_close_statement(out, what->server_name);
-        });
+        m.to_server.build(
+            [&](std::string& out) { protocol::append_close_statement(out, what->server_name); });
         m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
     }
     make_room(m);
-    m.to_server.build([&](std::string& out) {
-        protocol::append_parse(out, what->server_name, query, types);
-    });
+    m.to_server.build(
+        [&](std::string& out) { protocol::append_parse(out, what->server_name, query, types); });
     m.server->prepared.add(what, m.server->batches);
     m.server->names_changed_in = m.server->batches;
-    m.server->push({owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
+    m.server->push(
+        {owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
 parameters client_link::parse_settings() {
@@ -498,9 +512,8 @@ void client_link::bring_statement(message& m, const statement_ptr& what) {
     }
     if (counters != nullptr) counters->statement_misses.add();
     if (now == prepared_cache::state::stale) {
-        m.to_server.build([&](std::string& out) {
-            protocol::append_close_statement(out, what->server_name);
-        });
+        m.to_server.build(
+            [&](std::string& out) { protocol::append_close_statement(out, what->server_name); });
         m.server->push({owed_kind::close, reply_for::nobody, errand::of_client, 0, nullptr});
     } else {
         make_room(m);
@@ -518,9 +531,8 @@ void client_link::make_room(message& m) const {
     if (evicted == nullptr) return;
     if (auto* counters = m.server->counters()) counters->statement_evictions.add();
     m.server->unsynced = true;
-    m.to_server.build([&](std::string& out) {
-        protocol::append_close_statement(out, evicted->server_name);
-    });
+    m.to_server.build(
+        [&](std::string& out) { protocol::append_close_statement(out, evicted->server_name); });
     auto note = std::make_unique<owed_note>();
     note->evicted = std::move(evicted);
     m.server->names_changed_in = m.server->batches;
@@ -549,7 +561,8 @@ void client_link::bring_unnamed(message& m) {
 }
 
 // An error of our own in the middle of a batch has to abort what the batch did before it, as an
-// error of the server's would. So the server is made to fail at this place, and its words are replaced.
+// error of the server's would. So the server is made to fail at this place, and its words are
+// replaced.
 void client_link::fail_in_turn(message& m, std::string_view sqlstate, const std::string& text) {
     auto note = std::make_unique<owed_note>();
     protocol::append_error(note->own_error, {.sqlstate = sqlstate, .message = text});

@@ -39,8 +39,8 @@ class client_link {
 
     // Takes messages from the front of `in`; returns how many bytes were taken. `server` is null
     // while the client has none. `max_statements` 0: statement names pass unchanged.
-    std::size_t receive(protocol::byte_span in, server_link* server,
-                        protocol::outgoing& to_server, protocol::outgoing& to_client);
+    std::size_t receive(protocol::byte_span in, server_link* server, protocol::outgoing& to_server,
+                        protocol::outgoing& to_client);
 
     [[nodiscard]] client_want want() const noexcept { return want_; }
     [[nodiscard]] const client_rejection& rejection() const noexcept { return rejection_; }

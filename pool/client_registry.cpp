@@ -8,7 +8,8 @@ std::uint32_t client_registry::add(client_entry entry, std::uint32_t random) {
     const std::lock_guard lock(mutex_);
     // Positive as a signed number: pg_basebackup and others read it as one.
     auto id = random & 0x7fff'ffffU;
-    while (id == 0 || by_process_id_.contains(id)) id = (id + 1) & 0x7fff'ffffU;
+    while (id == 0 || by_process_id_.contains(id))
+        id = (id + 1) & 0x7fff'ffffU;
     entry.process_id = id;
     by_process_id_.emplace(id, std::move(entry));
     return id;

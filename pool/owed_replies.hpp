@@ -1,5 +1,6 @@
-// The ordered queue of replies that a server connection owes. Every message sent to a server that it
-// will answer has one entry; the entry at the head says what the next reply means and who gets it.
+// The ordered queue of replies that a server connection owes. Every message sent to a server that
+// it will answer has one entry; the entry at the head says what the next reply means and who gets
+// it.
 //
 //   kind           ends with                        an ErrorResponse instead
 //   parse          ParseComplete                    ends it and all up to the next sync
@@ -27,10 +28,19 @@
 namespace sluice::pool {
 
 enum class owed_kind : std::uint8_t {
-    parse, bind, describe, execute, close, sync, query, function_call, copy_end
+    parse,
+    bind,
+    describe,
+    execute,
+    close,
+    sync,
+    query,
+    function_call,
+    copy_end
 };
 
-// client: forwarded. nobody: swallowed. faked: the server was not asked; we answer when it is its turn.
+// client: forwarded. nobody: swallowed. faked: the server was not asked; we answer when it is its
+// turn.
 enum class reply_for : std::uint8_t { client, nobody, faked };
 
 // Whose message it was: the client's (or part of carrying it out), or one of our own between the
@@ -39,7 +49,7 @@ enum class errand : std::uint8_t { of_client, settings, clean_up };
 
 // What a message that may still fail has changed here already.
 struct owed_note {
-    std::string name;            // the client's name for a statement ...
+    std::string name;              // the client's name for a statement ...
     named_statement named_before;  // ... and what it stood for before (null: nothing)
     bool restores_name = false;
     statement_ptr evicted;  // closed on the server to make room

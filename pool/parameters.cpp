@@ -8,7 +8,9 @@ namespace sluice::pool {
 
 namespace {
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+char lower(char c) noexcept {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
 
 bool name_less(std::string_view a, std::string_view b) noexcept {
     return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
@@ -16,8 +18,9 @@ bool name_less(std::string_view a, std::string_view b) noexcept {
 }
 
 auto lower_bound(const std::vector<parameter_set::entry>& entries, std::string_view name) noexcept {
-    return std::lower_bound(entries.begin(), entries.end(), name,
-                            [](const auto& e, std::string_view n) { return name_less(e.first, n); });
+    return std::lower_bound(
+        entries.begin(), entries.end(), name,
+        [](const auto& e, std::string_view n) { return name_less(e.first, n); });
 }
 
 std::size_t hash_of(const std::vector<parameter_set::entry>& entries) {
@@ -56,13 +59,28 @@ void append_quoted_name(std::string& out, std::string_view name) {
 }
 
 // Parameters whose check in PostgreSQL depends on the value alone.
-constexpr std::array<std::string_view, 22> value_checked{
-    "application_name", "bytea_output", "client_encoding", "client_min_messages",
-    "datestyle", "default_transaction_deferrable", "default_transaction_isolation",
-    "default_transaction_read_only", "escape_string_warning", "extra_float_digits",
-    "idle_in_transaction_session_timeout", "intervalstyle", "jit", "lock_timeout",
-    "search_path", "standard_conforming_strings", "statement_timeout",
-    "synchronous_commit", "timezone", "work_mem", "xmloption", "plan_cache_mode"};
+constexpr std::array<std::string_view, 22> value_checked{"application_name",
+                                                         "bytea_output",
+                                                         "client_encoding",
+                                                         "client_min_messages",
+                                                         "datestyle",
+                                                         "default_transaction_deferrable",
+                                                         "default_transaction_isolation",
+                                                         "default_transaction_read_only",
+                                                         "escape_string_warning",
+                                                         "extra_float_digits",
+                                                         "idle_in_transaction_session_timeout",
+                                                         "intervalstyle",
+                                                         "jit",
+                                                         "lock_timeout",
+                                                         "search_path",
+                                                         "standard_conforming_strings",
+                                                         "statement_timeout",
+                                                         "synchronous_commit",
+                                                         "timezone",
+                                                         "work_mem",
+                                                         "xmloption",
+                                                         "plan_cache_mode"};
 
 template <class OnChange, class OnReset>
 void each_difference(const parameter_set& from, const parameter_set& to, OnChange change,
@@ -79,9 +97,8 @@ void each_difference(const parameter_set& from, const parameter_set& to, OnChang
 }  // namespace
 
 bool same_name(std::string_view a, std::string_view b) noexcept {
-    return a.size() == b.size() &&
-           std::equal(a.begin(), a.end(), b.begin(),
-                      [](char x, char y) { return lower(x) == lower(y); });
+    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                              [](char x, char y) { return lower(x) == lower(y); });
 }
 
 const std::string* parameter_set::find(std::string_view name) const noexcept {
@@ -89,7 +106,9 @@ const std::string* parameter_set::find(std::string_view name) const noexcept {
     return at != entries_.end() && same_name(at->first, name) ? &at->second : nullptr;
 }
 
-parameter_table::parameter_table() { none_ = intern({}); }
+parameter_table::parameter_table() {
+    none_ = intern({});
+}
 
 parameters parameter_table::with(const parameters& base,
                                  const std::vector<parameter_set::entry>& changes) {
@@ -142,7 +161,8 @@ std::string settings_sql(const parameter_set& from, const parameter_set& to) {
     each_difference(
         from, to,
         [&](const std::string& name, const std::string& value) {
-            changes += changes.empty() ? "SELECT pg_catalog.set_config(" : ",pg_catalog.set_config(";
+            changes +=
+                changes.empty() ? "SELECT pg_catalog.set_config(" : ",pg_catalog.set_config(";
             append_literal(changes, name);
             changes += ',';
             append_literal(changes, value);

@@ -15,7 +15,12 @@ using protocol::byte_span;
 using protocol::outgoing;
 
 void append_failing_bind(std::string& out) {
-    protocol::frame_writer(out, 'B').text("").text("sluice_missing").u32(0).bytes({"\0\0", 2}).finish();
+    protocol::frame_writer(out, 'B')
+        .text("")
+        .text("sluice_missing")
+        .u32(0)
+        .bytes({"\0\0", 2})
+        .finish();
 }
 
 namespace {
@@ -44,8 +49,16 @@ server_link::server_link(parameter_table& table, std::vector<parameter_set::entr
 
 bool server_link::streamable(char type) const noexcept {
     switch (type) {
-        case 'D': case 'd': case 'T': case 'V': case 'A': case 'N': case 'E': return true;
-        default: return false;
+        case 'D':
+        case 'd':
+        case 'T':
+        case 'V':
+        case 'A':
+        case 'N':
+        case 'E':
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -55,7 +68,8 @@ std::size_t server_link::receive(byte_span in, client_link* client, outgoing& to
     while (at < in.size() && health_ == link_health::fine) {
         const auto rest = in.subspan(at);
         if (frame_left_ > 0) {
-            const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, rest.size()));
+            const auto n =
+                static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, rest.size()));
             if (frame_passes_) to_client.pass(rest.first(n));
             frame_left_ -= n;
             at += n;
@@ -70,20 +84,21 @@ std::size_t server_link::receive(byte_span in, client_link* client, outgoing& to
             break;
         }
         const bool data = header.type == 'D' || header.type == 'd';
-        const auto needed = data ? protocol::frame_header::size
+        const auto needed = data      ? protocol::frame_header::size
                             : streams ? std::min(header.total(), prefix)
                                       : header.total();
         if (rest.size() < needed) break;
         const auto part = rest.first(std::min(rest.size(), header.total()));
         frame_left_ = header.total() - part.size();
         frame_passes_ = false;
-        frame_context frame{header.type, part, part.subspan(protocol::frame_header::size), client,
-                            to_client, to_server};
+        frame_context frame{header.type, part,      part.subspan(protocol::frame_header::size),
+                            client,      to_client, to_server};
         on_frame(frame);
         at += part.size();
     }
     if (health_ == link_health::dying && frame_left_ > 0 && at < in.size()) {
-        const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, in.size() - at));
+        const auto n =
+            static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, in.size() - at));
         if (frame_passes_) to_client.pass(in.subspan(at, n));
         frame_left_ -= n;
         at += n;
@@ -110,19 +125,32 @@ void server_link::on_frame(frame_context& frame) {
             if (owed.empty()) return desync();
             if (for_client(frame)) forward(frame);
             return;
-        case 'Z': return on_ready(frame);
-        case 'C': return on_command_complete(frame);
-        case 'T': return on_row_description(frame);
-        case '1': return on_completion(frame, owed_kind::parse);
-        case '2': return on_completion(frame, owed_kind::bind);
-        case '3': return on_completion(frame, owed_kind::close);
-        case 'n': return on_completion(frame, owed_kind::describe);
-        case 's': return on_completion(frame, owed_kind::execute);
-        case 'E': return on_error(frame);
-        case 'S': return on_parameter_status(frame);
-        case 'G': return on_copy_in(frame);
-        case 'N': return on_notice(frame);
-        case 'A': return forward(frame);
+        case 'Z':
+            return on_ready(frame);
+        case 'C':
+            return on_command_complete(frame);
+        case 'T':
+            return on_row_description(frame);
+        case '1':
+            return on_completion(frame, owed_kind::parse);
+        case '2':
+            return on_completion(frame, owed_kind::bind);
+        case '3':
+            return on_completion(frame, owed_kind::close);
+        case 'n':
+            return on_completion(frame, owed_kind::describe);
+        case 's':
+            return on_completion(frame, owed_kind::execute);
+        case 'E':
+            return on_error(frame);
+        case 'S':
+            return on_parameter_status(frame);
+        case 'G':
+            return on_copy_in(frame);
+        case 'N':
+            return on_notice(frame);
+        case 'A':
+            return forward(frame);
         case 'c':
         case 't':
         case 'V':
@@ -135,7 +163,8 @@ void server_link::on_frame(frame_context& frame) {
                 return;
             }
             return on_completion(frame, owed_kind::execute);
-        default: return desync();  // CopyBoth and login messages have no place here
+        default:
+            return desync();  // CopyBoth and login messages have no place here
     }
 }
 
@@ -216,13 +245,15 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
                 }
             }
             return;
-        default: return;
+        default:
+            return;
     }
 }
 
 void server_link::on_ready(frame_context& frame) {
     if (frame.body.size() != 1) return desync();
-    while (!owed.empty() && owed.head().kind == owed_kind::copy_end) owed.pop();
+    while (!owed.empty() && owed.head().kind == owed_kind::copy_end)
+        owed.pop();
     if (owed.empty()) return desync();
     auto& head = owed.head();
     if (head.kind != owed_kind::sync && head.kind != owed_kind::query &&
@@ -284,7 +315,8 @@ void server_link::on_copy_in(frame_context& frame) {
     if (owed.empty()) return desync();
     copy_in = true;
     const bool extended = owed.head().kind == owed_kind::execute;
-    while (owed.size() > 1 && owed.at(1).kind == owed_kind::sync) owed.erase(1);
+    while (owed.size() > 1 && owed.at(1).kind == owed_kind::sync)
+        owed.erase(1);
     copy_ended = owed.size() > 1 && owed.at(1).kind == owed_kind::copy_end;
     bool synced = false;
     for (std::size_t i = 1; i < owed.size(); ++i) {
@@ -294,9 +326,8 @@ void server_link::on_copy_in(frame_context& frame) {
     if (owed.head().dest == reply_for::client) return forward(frame);
     // Nobody is there to send the data, or the Sync.
     if (!copy_ended) {
-        frame.to_server.build([](std::string& out) {
-            protocol::append_copy_fail(out, "the client has left");
-        });
+        frame.to_server.build(
+            [](std::string& out) { protocol::append_copy_fail(out, "the client has left"); });
     }
     if (unsynced) abort_batch(frame.to_server);
 }
@@ -323,7 +354,8 @@ void server_link::on_parameter_status(frame_context& frame) {
     }
     if (frame.client == nullptr) return;
     const bool own_change = for_client(frame);
-    if (!owed.empty() && owed.head().why == errand::settings) return;  // the client is told when it is done
+    if (!owed.empty() && owed.head().why == errand::settings)
+        return;  // the client is told when it is done
     if (own_change && discard_seen_) {
         frame.client->server_reported(name, value, false);
     } else if (own_change) {
@@ -332,9 +364,9 @@ void server_link::on_parameter_status(frame_context& frame) {
             applied = parameters_.without(applied, name);
             frame.client->server_reported(name, value, false);
             const auto* at_start = frame.client->startup->find(name);
-            frame.client->wanted =
-                at_start != nullptr ? parameters_.with(frame.client->wanted, name, *at_start)
-                                    : parameters_.without(frame.client->wanted, name);
+            frame.client->wanted = at_start != nullptr
+                                       ? parameters_.with(frame.client->wanted, name, *at_start)
+                                       : parameters_.without(frame.client->wanted, name);
         } else {
             applied = parameters_.with(applied, name, value);
             frame.client->server_reported(name, value, true);
@@ -384,8 +416,9 @@ void server_link::on_error(frame_context& frame) {
             frame.to_client.copy(as_bytes(head.note->own_error));
         } else if (cancelled == cancel_reason::query_timeout && fields.sqlstate == "57014") {
             frame.to_client.build([](std::string& out) {
-                protocol::append_error(out, {.sqlstate = "57014",
-                                             .message = "canceling statement due to query_timeout"});
+                protocol::append_error(
+                    out,
+                    {.sqlstate = "57014", .message = "canceling statement due to query_timeout"});
             });
         } else {
             forward(frame);
@@ -432,10 +465,12 @@ bool server_link::try_again(frame_context& frame) {
 // have changed here is taken back, the last change first.
 void server_link::drop_until_sync(client_link* client) {
     std::size_t end = 0;
-    while (end < owed.size() && owed.at(end).kind != owed_kind::sync) ++end;
+    while (end < owed.size() && owed.at(end).kind != owed_kind::sync)
+        ++end;
     skipping = end == owed.size();
     bool parsed_since = false;
-    for (auto i = end; i < owed.size(); ++i) parsed_since = parsed_since || owed.at(i).is_unnamed();
+    for (auto i = end; i < owed.size(); ++i)
+        parsed_since = parsed_since || owed.at(i).is_unnamed();
     if (!parsed_since) unnamed_client = somebody;
     for (auto i = end; i-- > 0;) {
         auto& entry = owed.at(i);
@@ -454,11 +489,11 @@ void server_link::drop_until_sync(client_link* client) {
         }
         if (entry.note->restores_name && client != nullptr) client->restore_name(*entry.note);
     }
-    while (end-- > 0) owed.pop();
+    while (end-- > 0)
+        owed.pop();
 }
 
-bool server_link::apply_settings(client_link& client, outgoing& to_server,
-                                 outgoing& to_client) {
+bool server_link::apply_settings(client_link& client, outgoing& to_server, outgoing& to_client) {
     settings_failed_ = false;
     if (applied == client.wanted) {
         tell_reported(client, to_client);
@@ -486,9 +521,8 @@ bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
     }
     bool needs_sync = unsynced || skipping;
     if (copy_in && !copy_ended) {
-        to_server.build([](std::string& out) {
-            protocol::append_copy_fail(out, "the client has left");
-        });
+        to_server.build(
+            [](std::string& out) { protocol::append_copy_fail(out, "the client has left"); });
         needs_sync = needs_sync || owed.head().kind == owed_kind::execute;
     }
     if (needs_sync) abort_batch(to_server);

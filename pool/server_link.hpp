@@ -1,7 +1,8 @@
 // The protocol state of one server connection after login, without its socket: which replies it
 // owes, which statements and settings it holds, and what it must be told before another client may
-// have it. Bytes from the server go in; bytes for the client and the server, and what happened, come out.
-// Confined to the worker that owns the connection at the moment; knows its client only during receive().
+// have it. Bytes from the server go in; bytes for the client and the server, and what happened,
+// come out. Confined to the worker that owns the connection at the moment; knows its client only
+// during receive().
 #pragma once
 
 #include <cstdint>
@@ -30,14 +31,16 @@ struct leftovers {
     bool cursors = false;     // DECLARE CURSOR, perhaps WITH HOLD
     bool channels = false;    // LISTEN
 
-    [[nodiscard]] bool any() const noexcept { return settings || statements || cursors || channels; }
+    [[nodiscard]] bool any() const noexcept {
+        return settings || statements || cursors || channels;
+    }
 };
 
 // Why the server was told to cancel, which decides the text of the error that follows.
 enum class cancel_reason : std::uint8_t { none, client_asked, query_timeout, client_left };
 
-// A Bind that the server refuses, which makes it abort the batch at this place: no statement of ours
-// has the name in it.
+// A Bind that the server refuses, which makes it abort the batch at this place: no statement of
+// ours has the name in it.
 void append_failing_bind(std::string& out);
 
 class server_link {
@@ -46,8 +49,8 @@ class server_link {
 
     // Takes whole frames, and parts of those that may be streamed, from the front of `in`; returns
     // how many bytes were taken. `client` is null when nobody holds the link.
-    std::size_t receive(protocol::byte_span in, client_link* client,
-                        protocol::outgoing& to_client, protocol::outgoing& to_server);
+    std::size_t receive(protocol::byte_span in, client_link* client, protocol::outgoing& to_client,
+                        protocol::outgoing& to_server);
 
     [[nodiscard]] link_health health() const noexcept { return health_; }
     // 'I' idle, 'T' in a transaction, 'E' in a failed one, as the last ReadyForQuery said.
@@ -88,10 +91,10 @@ class server_link {
     parameters applied;  // settings the connection has now, above its defaults
     leftovers left;
     cancel_reason cancelled = cancel_reason::none;
-    bool unsynced = false;   // extended messages were sent since the last Sync
-    bool skipping = false;   // an error came and no Sync was sent yet: the server skips to it
-    bool copy_in = false;    // the server reads CopyData ...
-    bool copy_ended = false;  // ... and the client has sent CopyDone or CopyFail
+    bool unsynced = false;      // extended messages were sent since the last Sync
+    bool skipping = false;      // an error came and no Sync was sent yet: the server skips to it
+    bool copy_in = false;       // the server reads CopyData ...
+    bool copy_ended = false;    // ... and the client has sent CopyDone or CopyFail
     std::uint64_t queries = 0;  // ReadyForQuery seen for the client
     std::uint64_t batches = 1;  // the number of the batch (up to a Sync, or a Query) being written
     std::uint64_t answered_to = 0;  // the last batch whose ReadyForQuery has come
@@ -108,7 +111,7 @@ class server_link {
         std::string bytes;
         bool recording = false;
         bool may_change_shape = false;  // the client does not rely on an earlier description
-        bool answered = false;  // the client saw a reply of it
+        bool answered = false;          // the client saw a reply of it
     } batch;
 
     // A reply that ends a batch is given the batch's number.

@@ -6,7 +6,7 @@ namespace sluice::pool {
 
 statement_ptr statement_table::find_or_add(std::string_view query, std::string_view types,
                                            const parameters& parsed_under) {
-    const auto hash = text_hash{}(query) * 31 + text_hash{}(types);
+    const auto hash = text_hash{}(query)*31 + text_hash{}(types);
     const std::lock_guard lock(mutex_);
     const auto [first, last] = statements_.equal_range(hash);
     for (auto it = first; it != last; ++it) {

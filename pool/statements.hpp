@@ -21,7 +21,7 @@ struct statement {
     std::uint64_t id = 0;
     std::string server_name;  // "sluice_<id>"
     std::string query;
-    std::string types;      // the Parse message's count and type OIDs, as on the wire
+    std::string types;        // the Parse message's count and type OIDs, as on the wire
     parameters parsed_under;  // settings, without application_name
 };
 

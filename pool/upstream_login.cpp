@@ -23,27 +23,41 @@ namespace {
 using std::chrono::milliseconds;
 
 // What a server may report at login (PostgreSQL 15 to 18); libpq has no list to ask for.
-constexpr std::array<const char*, 15> reportable{
-    "server_version",     "server_encoding",
-    "client_encoding",    "application_name",
-    "default_transaction_read_only", "in_hot_standby",
-    "is_superuser",       "session_authorization",
-    "DateStyle",          "IntervalStyle",
-    "TimeZone",           "integer_datetimes",
-    "standard_conforming_strings", "scram_iterations",
-    "search_path"};
+constexpr std::array<const char*, 15> reportable{"server_version",
+                                                 "server_encoding",
+                                                 "client_encoding",
+                                                 "application_name",
+                                                 "default_transaction_read_only",
+                                                 "in_hot_standby",
+                                                 "is_superuser",
+                                                 "session_authorization",
+                                                 "DateStyle",
+                                                 "IntervalStyle",
+                                                 "TimeZone",
+                                                 "integer_datetimes",
+                                                 "standard_conforming_strings",
+                                                 "scram_iterations",
+                                                 "search_path"};
 
 // Errors of the network that pass when the server comes up, or wakes.
-constexpr std::array<std::string_view, 12> passing_network{
-    "Connection refused",  "timeout expired",      "Connection timed out",
-    "Connection reset",    "closed the connection", "No route to host",
-    "Network is unreachable", "could not translate host name", "Broken pipe",
-    "No such file or directory", "Temporary failure", "SSL SYSCALL error: EOF"};
+constexpr std::array<std::string_view, 12> passing_network{"Connection refused",
+                                                           "timeout expired",
+                                                           "Connection timed out",
+                                                           "Connection reset",
+                                                           "closed the connection",
+                                                           "No route to host",
+                                                           "Network is unreachable",
+                                                           "could not translate host name",
+                                                           "Broken pipe",
+                                                           "No such file or directory",
+                                                           "Temporary failure",
+                                                           "SSL SYSCALL error: EOF"};
 
 // Neon's proxy reports everything as XX000; its messages tell what passes by itself.
 constexpr std::array<std::string_view, 6> passing_neon{
-    "Couldn't connect to compute node", "Failed to acquire permit", "Too many connections attempts",
-    "Too many connections to this endpoint", "temporarily unavailable", "Authentication timed out"};
+    "Couldn't connect to compute node", "Failed to acquire permit",
+    "Too many connections attempts",    "Too many connections to this endpoint",
+    "temporarily unavailable",          "Authentication timed out"};
 
 template <std::size_t N>
 bool mentions(std::string_view text, const std::array<std::string_view, N>& words) {
@@ -100,9 +114,11 @@ using handle_ptr = std::unique_ptr<PGconn, pg_conn_deleter>;
 
 handle_ptr start(const login_order& order) {
     option_list options;
-    for (const auto& [name, value] : order.under) options.add(name.c_str(), value.c_str());
+    for (const auto& [name, value] : order.under)
+        options.add(name.c_str(), value.c_str());
     options.add("dbname", order.conninfo.c_str());  // the first one may be a connection string
-    for (const auto& [name, value] : order.over) options.add(name.c_str(), value.c_str());
+    for (const auto& [name, value] : order.over)
+        options.add(name.c_str(), value.c_str());
     options.add("gssencmode", "disable");
     options.add(nullptr, nullptr);
     return handle_ptr(PQconnectStartParams(options.names.data(), options.values.data(), 1));
@@ -185,8 +201,8 @@ std::shared_ptr<const cancel_target> target_of(const upstream_connection& connec
 
 bool wait_for(int descriptor, short events, std::chrono::steady_clock::time_point deadline) {
     for (;;) {
-        const auto left = std::chrono::duration_cast<milliseconds>(
-            deadline - std::chrono::steady_clock::now());
+        const auto left =
+            std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
         if (left.count() <= 0) return false;
         pollfd entry{descriptor, events, 0};
         const int ready = poll(&entry, 1, static_cast<int>(left.count()));
@@ -217,7 +233,9 @@ void ignore_notice(void*, const PGresult*) {}
 
 }  // namespace
 
-void pg_conn_deleter::operator()(PGconn* connection) const noexcept { PQfinish(connection); }
+void pg_conn_deleter::operator()(PGconn* connection) const noexcept {
+    PQfinish(connection);
+}
 
 std::optional<upstream_address> parse_address(const std::string& conninfo) {
     char* message = nullptr;
@@ -238,7 +256,9 @@ std::optional<upstream_address> parse_address(const std::string& conninfo) {
     return out;
 }
 
-bool is_address(const std::string& conninfo) { return parse_address(conninfo).has_value(); }
+bool is_address(const std::string& conninfo) {
+    return parse_address(conninfo).has_value();
+}
 
 login_failure read_failure(std::string_view text) {
     login_failure out;
@@ -257,7 +277,8 @@ login_failure read_failure(std::string_view text) {
         end = std::min(end, text.find(label, from));
     }
     out.message = std::string(text.substr(from, end == text.npos ? end : end - from));
-    while (!out.message.empty() && out.message.back() == '\n') out.message.pop_back();
+    while (!out.message.empty() && out.message.back() == '\n')
+        out.message.pop_back();
     out.detail = labelled_line(text, "\nDETAIL:  ");
     out.hint = labelled_line(text, "\nHINT:  ");
     out.hopeless = is_hopeless(out, true);
@@ -279,12 +300,17 @@ login_result log_in(const login_order& order) {
             const int secret = trace.secret();
             return {take_over(std::move(handle), secret), {}};
         }
-        case outcome::failed: return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
+        case outcome::failed:
+            return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
         case outcome::timed_out:
             return {std::nullopt,
-                    {"08001", "connecting to the server took longer than server_connect_timeout",
-                     {}, {}, false}};
-        case outcome::stopped: break;
+                    {"08001",
+                     "connecting to the server took longer than server_connect_timeout",
+                     {},
+                     {},
+                     false}};
+        case outcome::stopped:
+            break;
     }
     return {std::nullopt, {"57P01", "sluice is shutting down", {}, {}, true}};
 }

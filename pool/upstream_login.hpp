@@ -1,8 +1,8 @@
 // Logging in to a Postgres server with libpq, so that every connection string, TLS mode, service
 // and password file that libpq knows works here; the only file that knows libpq.
-// log_in() blocks (DNS, key derivation, the network): call it on a helper thread, never on a worker.
-// Afterwards the descriptor, or the SSL*, is read and written by us and libpq only keeps it open:
-// the handle must live as long as the connection and closes it.
+// log_in() blocks (DNS, key derivation, the network): call it on a helper thread, never on a
+// worker. Afterwards the descriptor, or the SSL*, is read and written by us and libpq only keeps it
+// open: the handle must live as long as the connection and closes it.
 #pragma once
 
 #include <atomic>

@@ -31,7 +31,9 @@ void append_backend_key(std::string& out, std::uint32_t pid, std::string_view se
     frame_writer(out, 'K').u32(pid).bytes(secret).finish();
 }
 
-void append_ready(std::string& out, char status) { frame_writer(out, 'Z').byte(status).finish(); }
+void append_ready(std::string& out, char status) {
+    frame_writer(out, 'Z').byte(status).finish();
+}
 
 void append_query(std::string& out, std::string_view sql) {
     frame_writer(out, 'Q').text(sql).finish();
@@ -46,7 +48,9 @@ void append_close_statement(std::string& out, std::string_view name) {
     frame_writer(out, 'C').byte('S').text(name).finish();
 }
 
-void append_empty(std::string& out, char type) { frame_writer(out, type).finish(); }
+void append_empty(std::string& out, char type) {
+    frame_writer(out, type).finish();
+}
 
 void append_copy_fail(std::string& out, std::string_view reason) {
     frame_writer(out, 'f').text(reason).finish();

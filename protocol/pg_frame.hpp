@@ -20,8 +20,8 @@ struct frame_header {
 
 enum class header_status { whole, partial, broken };
 
-// Reads a header at the start of `bytes`. A length below 4 or above 2^30 is broken: PostgreSQL's own
-// limit on a message is 1 GiB less one byte.
+// Reads a header at the start of `bytes`. A length below 4 or above 2^30 is broken: PostgreSQL's
+// own limit on a message is 1 GiB less one byte.
 inline header_status read_header(byte_span bytes, frame_header& out) noexcept {
     if (bytes.size() < frame_header::size) return header_status::partial;
     const auto length = load_u32(bytes.data() + 1);
@@ -50,12 +50,23 @@ inline error_fields read_error_fields(byte_span body) noexcept {
         if (code == 0) break;
         const auto value = in.text();
         switch (code) {
-            case 'S': localized = value; break;
-            case 'V': out.severity = value; break;
-            case 'C': out.sqlstate = value; break;
-            case 'M': out.message = value; break;
-            case 'R': out.routine = value; break;
-            default: break;
+            case 'S':
+                localized = value;
+                break;
+            case 'V':
+                out.severity = value;
+                break;
+            case 'C':
+                out.sqlstate = value;
+                break;
+            case 'M':
+                out.message = value;
+                break;
+            case 'R':
+                out.routine = value;
+                break;
+            default:
+                break;
         }
     }
     if (out.severity.empty()) out.severity = localized;

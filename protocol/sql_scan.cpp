@@ -13,7 +13,8 @@ constexpr char lower(char c) noexcept {
 }
 
 void skip_space(std::string_view& text) noexcept {
-    while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_space(text.front()))
+        text.remove_prefix(1);
 }
 
 // Takes a word, or a quoted name as it is meant, from the front.

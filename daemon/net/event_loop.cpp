@@ -94,8 +94,8 @@ void event_loop::dispatch(std::span<epoll_event> found) {
         }
         const bool ended = (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
         static_cast<watcher*>(event.data.ptr)
-            ->on_ready({(event.events & EPOLLIN) != 0 || ended, (event.events & EPOLLOUT) != 0,
-                        ended});
+            ->on_ready(
+                {(event.events & EPOLLIN) != 0 || ended, (event.events & EPOLLOUT) != 0, ended});
     }
     turn_ = {};
     if (posted) take_posted();
@@ -129,7 +129,8 @@ void event_loop::run() {
         const auto after = std::chrono::steady_clock::now();
         if (after >= next_tick) {
             next_tick = after + tick_interval;
-            for (const auto& call : ticks_) call(after);
+            for (const auto& call : ticks_)
+                call(after);
         }
         end_turn();
     }

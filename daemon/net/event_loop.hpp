@@ -55,7 +55,9 @@ class event_loop {
     // Lets go of it at the end of this turn.
     void bury(std::shared_ptr<void> what) { graves_.push_back(std::move(what)); }
     // Memory for one receive; whoever uses it is done before the loop calls anybody else.
-    [[nodiscard]] std::span<std::uint8_t> scratch() noexcept { return {scratch_.get(), scratch_size}; }
+    [[nodiscard]] std::span<std::uint8_t> scratch() noexcept {
+        return {scratch_.get(), scratch_size};
+    }
 
     // From any thread.
     void post(std::function<void()> work);

@@ -126,9 +126,13 @@ listener::listener(event_loop& loop, bound_socket bound, handler on_accept)
     });
 }
 
-listener::~listener() { stop(); }
+listener::~listener() {
+    stop();
+}
 
-void listener::start() { loop_.add(bound_.descriptor, *this); }
+void listener::start() {
+    loop_.add(bound_.descriptor, *this);
+}
 
 void listener::stop() {
     if (bound_.descriptor < 0) return;
@@ -139,7 +143,9 @@ void listener::stop() {
     if (bound_.is_unix) unlink(bound_.path.c_str());
 }
 
-void listener::on_ready(readiness) { take_all(); }
+void listener::on_ready(readiness) {
+    take_all();
+}
 
 void listener::take_all() {
     stalled_ = false;

@@ -12,9 +12,9 @@ namespace sluice::net {
 
 namespace {
 
-constexpr std::size_t record = 16384;  // plaintext of one TLS record
+constexpr std::size_t record = 16384;     // plaintext of one TLS record
 constexpr std::size_t kept_read = 16384;  // room behind bytes that were left in rx
-constexpr int reads_a_turn = 8;  // then others have their turn
+constexpr int reads_a_turn = 8;           // then others have their turn
 
 }  // namespace
 
@@ -32,7 +32,8 @@ class stream::guard {
     guard(const guard&) = delete;
     guard& operator=(const guard&) = delete;
     void tell() noexcept {
-        for (auto* at = this; at != nullptr; at = at->outer_) at->gone_ = true;
+        for (auto* at = this; at != nullptr; at = at->outer_)
+            at->gone_ = true;
     }
     // From here on nothing of the stream may be touched: it may live on another thread.
     [[nodiscard]] bool gone() const noexcept { return gone_; }
@@ -72,7 +73,9 @@ void stream::on_ready(readiness what) {
     read_on();
 }
 
-void stream::on_again() { read_on(); }
+void stream::on_again() {
+    read_on();
+}
 
 // Reads what is there and tells the owner, until less came than there was room for.
 void stream::read_on() {
@@ -157,7 +160,9 @@ void stream::start_tls(SSL_CTX* context, protocol::byte_span early) {
     if (got == tls_filter::status::failed && is_open()) fail(stream_owner::end::broken);
 }
 
-void stream::adopt_tls(SSL* established) { tls_ = std::make_unique<tls_filter>(established); }
+void stream::adopt_tls(SSL* established) {
+    tls_ = std::make_unique<tls_filter>(established);
+}
 
 void stream::announce_pending() {
     if (tls_ != nullptr && is_open()) take_cipher({});
@@ -232,8 +237,8 @@ void stream::send_raw(std::string_view bytes) {
 
 // Sends what was kept, as far as the socket takes it.
 void stream::flush() {
-    const auto n = ::send(descriptor_, unsent_.data() + unsent_from_, backlog(),
-                          MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto n =
+        ::send(descriptor_, unsent_.data() + unsent_from_, backlog(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
         return fail(stream_owner::end::broken);
     }

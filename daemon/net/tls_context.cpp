@@ -57,9 +57,8 @@ tls_context::tls_context(const config::tls_settings& settings, bool client_certi
     if (client_certificates) {
         const bool needed = settings.mode == config::tls_mode::verify_ca ||
                             settings.mode == config::tls_mode::verify_full;
-        SSL_CTX_set_verify(context,
-                           SSL_VERIFY_PEER | (needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-                           nullptr);
+        SSL_CTX_set_verify(
+            context, SSL_VERIFY_PEER | (needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), nullptr);
     }
     end_point_hash_ = protocol::end_point_hash(SSL_CTX_get0_certificate(context));
 }

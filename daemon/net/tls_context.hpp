@@ -1,5 +1,6 @@
-// The server side's TLS settings, loaded from files: certificate, key, client CA, protocol versions,
-// ALPN. Immutable once loaded; a reload makes a new one, and sessions keep the one they began with.
+// The server side's TLS settings, loaded from files: certificate, key, client CA, protocol
+// versions, ALPN. Immutable once loaded; a reload makes a new one, and sessions keep the one they
+// began with.
 #pragma once
 
 #include <openssl/ssl.h>

@@ -42,9 +42,8 @@ void tls_filter::collect(std::string& cipher) {
 
 tls_filter::status tls_filter::receive(protocol::byte_span bytes, protocol::rx_buffer& plain,
                                        std::string& cipher) {
-    if (!bytes.empty() &&
-        BIO_write(from_peer_, bytes.data(), static_cast<int>(bytes.size())) !=
-            static_cast<int>(bytes.size())) {
+    if (!bytes.empty() && BIO_write(from_peer_, bytes.data(), static_cast<int>(bytes.size())) !=
+                              static_cast<int>(bytes.size())) {
         return status::failed;
     }
     ERR_clear_error();
@@ -107,8 +106,8 @@ std::vector<std::string> tls_filter::peer_names() const {
     for (int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1); at >= 0;
          at = X509_NAME_get_index_by_NID(subject, NID_commonName, at)) {
         unsigned char* text = nullptr;
-        const int n = ASN1_STRING_to_UTF8(
-            &text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+        const int n =
+            ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
         if (n < 0) continue;
         std::string name(reinterpret_cast<char*>(text), static_cast<std::size_t>(n));
         OPENSSL_free(text);

@@ -24,17 +24,22 @@ protocol::tls_offer offer_of(const directory& from) {
 
 protocol::auth_method method_of(auth_type type) {
     switch (type) {
-        case auth_type::trust: return protocol::auth_method::trust;
-        case auth_type::cert: return protocol::auth_method::cert;
+        case auth_type::trust:
+            return protocol::auth_method::trust;
+        case auth_type::cert:
+            return protocol::auth_method::cert;
         case auth_type::cleartext:
-        case auth_type::passthrough: return protocol::auth_method::cleartext;
-        case auth_type::scram_sha_256: break;
+        case auth_type::passthrough:
+            return protocol::auth_method::cleartext;
+        case auth_type::scram_sha_256:
+            break;
     }
     return protocol::auth_method::scram;
 }
 
 bool requires_tls(tls_mode mode) {
-    return mode == tls_mode::require || mode == tls_mode::verify_ca || mode == tls_mode::verify_full;
+    return mode == tls_mode::require || mode == tls_mode::verify_ca ||
+           mode == tls_mode::verify_full;
 }
 
 }  // namespace
@@ -69,7 +74,8 @@ void client_login::on_bytes() {
         opening_.tls_started();
         if (direct_tls_ && stream.tls()->selected_alpn() != "postgresql") {
             return refuse({protocol::sqlstate::protocol_violation,
-                           "direct TLS needs the ALPN protocol \"postgresql\"", {}});
+                           "direct TLS needs the ALPN protocol \"postgresql\"",
+                           {}});
         }
     }
     if (auth_ == nullptr) open_step();
@@ -82,7 +88,9 @@ void client_login::open_step() {
         auto step = opening_.step(stream.rx.readable());
         using kind = protocol::opening_step::kind;
         switch (step.what) {
-            case kind::need_more: stream.expect(2048); return;
+            case kind::need_more:
+                stream.expect(2048);
+                return;
             case kind::fail:
                 service_.counters(session_.home()).protocol_errors.add();
                 return refuse(step.error);
@@ -97,13 +105,13 @@ void client_login::open_step() {
             case kind::cancel:
                 over_ = true;
                 service_.counters(session_.home()).cancel_requests.add();
-                // Whoever waits for the end of this connection may go on: nothing is cancelled after.
-                return service_.cancel_request(
-                    step.cancel.process_id, step.cancel.secret,
-                    [hold = session_.shared_from_this()] {
-                        auto& there = hold->home();
-                        there.post([hold] { hold->end_quietly(); });
-                    });
+                // Whoever waits for the end of this connection may go on: nothing is cancelled
+                // after.
+                return service_.cancel_request(step.cancel.process_id, step.cancel.secret,
+                                               [hold = session_.shared_from_this()] {
+                                                   auto& there = hold->home();
+                                                   there.post([hold] { hold->end_quietly(); });
+                                               });
             case kind::startup:
                 stream.rx.consume(step.consumed);
                 request_ = std::move(step.startup);
@@ -120,9 +128,8 @@ void client_login::authenticate() {
                        "Connect with sslmode=require."});
     }
     if (request_.negotiate) {
-        session_.send([&](std::string& out) {
-            out += protocol::negotiate_protocol_version(request_);
-        });
+        session_.send(
+            [&](std::string& out) { out += protocol::negotiate_protocol_version(request_); });
     }
     target_ = from_->find_database(request_.database);
     account_ = from_->find_user(request_.user);
@@ -157,7 +164,8 @@ void client_login::receive_auth() {
         if (status == protocol::header_status::broken || header.body > auth_->payload_limit()) {
             service_.counters(session_.home()).protocol_errors.add();
             return refuse({protocol::sqlstate::protocol_violation,
-                           "invalid message length during authentication", {}});
+                           "invalid message length during authentication",
+                           {}});
         }
         if (stream.rx.size() < header.total()) return stream.expect(header.total());
         const auto frame = stream.rx.readable().first(header.total());
@@ -173,10 +181,14 @@ void client_login::act(protocol::auth_action action) {
         session_.send([&](std::string& out) { out += action.bytes; });
     }
     switch (action.what) {
-        case kind::send: return;
-        case kind::rejected: return refuse(action.error);
-        case kind::check_password: return check(std::move(action.password));
-        case kind::accepted: break;
+        case kind::send:
+            return;
+        case kind::rejected:
+            return refuse(action.error);
+        case kind::check_password:
+            return check(std::move(action.password));
+        case kind::accepted:
+            break;
     }
     over_ = true;
     session_.send([&](std::string& out) { out += action.bytes; });
@@ -198,10 +210,10 @@ void client_login::check(protocol::secret password) {
         protocol::wipe(text);
         return password_checked(matches);
     }
-    auto verifier = account_ != nullptr && account_->verifier.has_value()
-                        ? *account_->verifier
-                        : protocol::mock_verifier(request_.user,
-                                                  protocol::as_bytes(service_.mock_secret()));
+    auto verifier =
+        account_ != nullptr && account_->verifier.has_value()
+            ? *account_->verifier
+            : protocol::mock_verifier(request_.user, protocol::as_bytes(service_.mock_secret()));
     service_.threads.run([text, verifier, hold = session_.shared_from_this()]() mutable {
         const bool matches = protocol::verify_password(text, verifier);
         protocol::wipe(text);
@@ -220,8 +232,8 @@ void client_login::check_passthrough(std::string password) {
     order.over.emplace_back("user", request_.user);
     order.over.emplace_back("password", password);
     const auto timeout = from_->postgres().server_connect_timeout;
-    order.deadline = std::chrono::steady_clock::now() +
-                     (timeout.count() == 0 ? std::chrono::hours(1) : timeout);
+    order.deadline =
+        std::chrono::steady_clock::now() + (timeout.count() == 0 ? std::chrono::hours(1) : timeout);
     order.stop = &service_.stopping;
     service_.threads.run([&service = service_, order = std::move(order), password,
                           name = request_.database + '\0' + request_.user,

@@ -69,15 +69,19 @@ client_session::client_session(pg_service& service, net::worker& home, std::uint
     waiter.serial = serial;
 }
 
-client_session::~client_session() { net::deadline_list::cancel(deadline_); }
+client_session::~client_session() {
+    net::deadline_list::cancel(deadline_);
+}
 
 void client_session::on_bytes() {
     switch (phase_) {
-        case phase::login: return login_->on_bytes();
+        case phase::login:
+            return login_->on_bytes();
         case phase::welcome:
             if (stream.rx.size() > high_water_mark) stream.pause();
             return;
-        case phase::ready: return pump();
+        case phase::ready:
+            return pump();
         case phase::dedicated: {
             protocol::outgoing out;
             out.pass(stream.rx.readable());
@@ -87,7 +91,8 @@ void client_session::on_bytes() {
             return;
         }
         case phase::closing:
-        case phase::closed: return;
+        case phase::closed:
+            return;
     }
 }
 
@@ -122,7 +127,9 @@ void client_session::pump() {
                 // A batch may have been answered without the server.
                 if (server_ != nullptr) after_server_bytes();
                 return set_deadline();
-            case pool::client_want::server: ask_for_server(); break;
+            case pool::client_want::server:
+                ask_for_server();
+                break;
             case pool::client_want::patience:
                 if (stream.rx.size() > high_water_mark) stream.pause();
                 return set_deadline();
@@ -304,10 +311,9 @@ void client_session::after_server_bytes() {
         timed_out_ = false;
         link.cancelled = pool::cancel_reason::none;
         if (draining_) {
-            return fail({.severity = "FATAL",
-                         .sqlstate = "57P01",
-                         .message = "server shutting down"},
-                        "shutdown");
+            return fail(
+                {.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
+                "shutdown");
         }
         if (mode_ != config::pool_mode::session) {
             release_server();
@@ -451,11 +457,10 @@ void client_session::close(const char* why) {
         forget_login();
         if (was_in) {
             service_.registry.remove(process_id_);
-            service_.log.info("client disconnected",
-                              {{"database", pool_->database},
-                               {"client", process_id_},
-                               {"from", peer_},
-                               {"why", why}});
+            service_.log.info("client disconnected", {{"database", pool_->database},
+                                                      {"client", process_id_},
+                                                      {"from", peer_},
+                                                      {"why", why}});
         }
         if (admitted_) {
             const auto cut = names_->find('\0');
@@ -478,8 +483,8 @@ void client_session::forget_login() {
     if (login_ == nullptr) return;
     service_.logging_in.fetch_sub(1, std::memory_order_relaxed);
     // It may be what is calling.
-    home_.post([keep = std::shared_ptr<client_login>(std::move(login_)),
-                self = shared_from_this()] {});
+    home_.post(
+        [keep = std::shared_ptr<client_login>(std::move(login_)), self = shared_from_this()] {});
 }
 
 void client_session::drain() {

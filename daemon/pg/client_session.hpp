@@ -131,10 +131,10 @@ class client_session final : public net::stream_owner,
     server_connection* server_ = nullptr;
     std::shared_ptr<const timeouts> timeouts_;  // shared by all sessions of a directory and user
     std::shared_ptr<const std::string> names_;  // "database\0user", for the counts
-    net::clock_time since_;        // of the phase; of idleness while ready without a server
+    net::clock_time since_;  // of the phase; of idleness while ready without a server
     net::clock_time leased_at_{};
-    net::clock_time batch_at_{};   // the first message of what is running
-    net::clock_time quiet_at_{};   // idle in transaction since
+    net::clock_time batch_at_{};    // the first message of what is running
+    net::clock_time quiet_at_{};    // idle in transaction since
     net::clock_time goodbye_at_{};  // it stopped sending while it was owed answers
     std::string peer_;
     std::uint64_t queries_seen_ = 0;
@@ -144,11 +144,11 @@ class client_session final : public net::stream_owner,
     phase phase_ = phase::login;
     config::pool_mode mode_ = config::pool_mode::transaction;
     bool admitted_ = false;
-    bool waiting_ = false;           // for a server connection
+    bool waiting_ = false;                 // for a server connection
     std::function<void()> cancel_wanted_;  // while a grant is on its way: what to call then
-    bool settings_wait_ = false;     // messages wait for the outcome of the settings
-    bool goodbye_ = false;           // Terminate came; ends when nothing is owed
-    bool timed_out_ = false;         // query_timeout has struck; the cancel is under way
+    bool settings_wait_ = false;           // messages wait for the outcome of the settings
+    bool goodbye_ = false;                 // Terminate came; ends when nothing is owed
+    bool timed_out_ = false;               // query_timeout has struck; the cancel is under way
     bool notified_ = false;
     bool draining_ = false;
     struct timed : net::deadline {

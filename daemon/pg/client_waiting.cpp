@@ -30,9 +30,8 @@ void earlier(net::clock_time& due, net::clock_time from, config::milliseconds ti
 
 void client_session::set_deadline() {
     if (phase_ == phase::closing || phase_ == phase::closed) return;
-    if (timeouts_ != nullptr && !waiting_ && phase_ == phase::ready &&
-        !timeouts_->any_in_use() && goodbye_at_ == net::clock_time{} &&
-        deadline_.due() == net::deadline::never) {
+    if (timeouts_ != nullptr && !waiting_ && phase_ == phase::ready && !timeouts_->any_in_use() &&
+        goodbye_at_ == net::clock_time{} && deadline_.due() == net::deadline::never) {
         return;
     }
     home_.deadlines().set(deadline_, next_deadline());
@@ -48,7 +47,8 @@ net::clock_time client_session::next_deadline() const {
     if (goodbye_at_ != net::clock_time{}) return goodbye_at_ + last_moment;
     if (waiting_) {
         earlier(due, since_, timeouts_->query_wait);
-        if (!notified_ && phase_ == phase::ready) earlier(due, since_, timeouts_->query_wait_notify);
+        if (!notified_ && phase_ == phase::ready)
+            earlier(due, since_, timeouts_->query_wait_notify);
         return due;
     }
     if (server_ == nullptr) {
@@ -121,9 +121,10 @@ void client_session::wait_for_too_long() {
         detail = fmt::format("The server could not be reached: {} {}", failure.sqlstate,
                              failure.message);
     } else {
-        detail = fmt::format("All {} server connections of database \"{}\", user \"{}\" are in use; "
-                             "{} other clients wait.",
-                             figures.leased, pool_->database, pool_->user, figures.waiting);
+        detail = fmt::format(
+            "All {} server connections of database \"{}\", user \"{}\" are in use; "
+            "{} other clients wait.",
+            figures.leased, pool_->database, pool_->user, figures.waiting);
     }
     refuse_waiting({.sqlstate = "53300",
                     .message = "query_wait_timeout",
@@ -134,10 +135,10 @@ void client_session::wait_for_too_long() {
 void client_session::notify_waiting(net::clock_time now) {
     notified_ = true;
     const auto figures = service_.book.figures(*pool_->book);
-    std::string detail = fmt::format("{} clients wait for {} server connections of database \"{}\", "
-                                     "user \"{}\".",
-                                     figures.waiting, figures.leased + figures.idle,
-                                     pool_->database, pool_->user);
+    std::string detail = fmt::format(
+        "{} clients wait for {} server connections of database \"{}\", "
+        "user \"{}\".",
+        figures.waiting, figures.leased + figures.idle, pool_->database, pool_->user);
     if (const auto holder = service_.book.longest_holder(*pool_->book, now)) {
         const auto who = service_.registry.describe(holder->serial);
         detail += fmt::format(" Longest held: {:.1f} s, by {}.", seconds(holder->held),
@@ -182,10 +183,8 @@ void client_session::refused(const pool::login_failure& why) {
                     "server login failed");
     }
     if (!waiting_) return;
-    refuse_waiting({.sqlstate = why.sqlstate,
-                    .message = why.message,
-                    .detail = why.detail,
-                    .hint = why.hint});
+    refuse_waiting(
+        {.sqlstate = why.sqlstate, .message = why.message, .detail = why.detail, .hint = why.hint});
 }
 
 void client_session::cancel_requested(const std::function<void()>& done) {

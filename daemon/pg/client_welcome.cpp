@@ -20,12 +20,14 @@ constexpr std::size_t short_secret = 4;
 
 std::string_view refusal_of(admission result) {
     switch (result) {
-        case admission::max_client_conn: return "no more connections allowed (max_client_conn)";
+        case admission::max_client_conn:
+            return "no more connections allowed (max_client_conn)";
         case admission::max_db_client_connections:
             return "client connections exceeded (max_db_client_connections)";
         case admission::max_user_client_connections:
             return "client connections exceeded (max_user_client_connections)";
-        case admission::granted: break;
+        case admission::granted:
+            break;
     }
     return {};
 }
@@ -67,15 +69,14 @@ void client_session::logged_in() {
 
     config::user_settings own;
     if (login_->account() != nullptr) own = login_->account()->settings;
-    mode_ = first_of(own.pool_mode,
-                     first_of(login_->target().settings.pool_mode, all.pool_mode));
+    mode_ = first_of(own.pool_mode, first_of(login_->target().settings.pool_mode, all.pool_mode));
     link_.set_max_statements(mode_ == config::pool_mode::session ? 0 : all.max_prepared_statements);
-    timeouts_ = std::make_shared<const timeouts>(timeouts{
-        all.query_wait_timeout, all.query_wait_notify,
-        first_of(own.query_timeout, all.query_timeout),
-        first_of(own.transaction_timeout, all.transaction_timeout),
-        first_of(own.idle_transaction_timeout, all.idle_transaction_timeout),
-        first_of(own.client_idle_timeout, all.client_idle_timeout)});
+    timeouts_ = std::make_shared<const timeouts>(
+        timeouts{all.query_wait_timeout, all.query_wait_notify,
+                 first_of(own.query_timeout, all.query_timeout),
+                 first_of(own.transaction_timeout, all.transaction_timeout),
+                 first_of(own.idle_transaction_timeout, all.idle_transaction_timeout),
+                 first_of(own.client_idle_timeout, all.client_idle_timeout)});
     if (request.replication != protocol::replication_kind::none) return start_dedicated();
     link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
     link_.wanted = link_.startup;
@@ -113,8 +114,8 @@ void client_session::finish_welcome(const pool::parameters& reported) {
     entry.description = fmt::format("{}@{} {}", request.user, login_->peer(),
                                     clean_ascii(request.application_name));
     const auto secret = entry.secret;
-    process_id_ = service_.registry.add(std::move(entry),
-                                        protocol::load_u32(random.data() + long_secret));
+    process_id_ =
+        service_.registry.add(std::move(entry), protocol::load_u32(random.data() + long_secret));
     send([&](std::string& out) {
         for (const auto& [name, value] : link_.reported->entries()) {
             protocol::append_parameter_status(out, name, value);
@@ -144,9 +145,9 @@ void client_session::start_dedicated() {
     order.conninfo = pool_->conninfo;
     order.over = pool_->login_over();
     const auto& request = login_->request();
-    order.over.emplace_back("replication",
-                            request.replication == protocol::replication_kind::logical ? "database"
-                                                                                       : "true");
+    order.over.emplace_back(
+        "replication",
+        request.replication == protocol::replication_kind::logical ? "database" : "true");
     std::string options;
     for (const auto& [name, value] : request.settings) {
         if (name == "application_name" || name == "client_encoding") {

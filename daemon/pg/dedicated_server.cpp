@@ -20,8 +20,12 @@ void dedicated_server::on_bytes() {
     stream.rx.consume(n);
 }
 
-void dedicated_server::on_drained() { client_.server_drained(); }
+void dedicated_server::on_drained() {
+    client_.server_drained();
+}
 
-void dedicated_server::on_end(end) { client_.dedicated_ended(); }
+void dedicated_server::on_end(end) {
+    client_.dedicated_ended();
+}
 
 }  // namespace sluice::daemon

@@ -8,9 +8,11 @@
 namespace sluice::daemon {
 
 directory::directory(config::settings settings) : settings_(std::move(settings)) {
-    for (const auto& [name, database] : settings_.postgres.databases) add_database(name, database);
+    for (const auto& [name, database] : settings_.postgres.databases)
+        add_database(name, database);
     if (settings_.postgres.users.has_value()) {
-        for (const auto& [name, user] : *settings_.postgres.users) add_user(name, user);
+        for (const auto& [name, user] : *settings_.postgres.users)
+            add_user(name, user);
     } else {
         for (const auto& [name, database] : databases_) {
             if (database.address.user.empty()) continue;
@@ -33,8 +35,8 @@ void directory::add_database(const std::string& name, const config::database_set
     auto address = pool::parse_address(settings.url);
     if (!address.has_value()) {
         throw unusable_settings("postgres.databases." + (name.empty() ? "DATABASE_URL" : name) +
-                                 ".url is not a connection string that libpq understands (expected "
-                                 "postgresql://user:password@host:port/database or key=value)");
+                                ".url is not a connection string that libpq understands (expected "
+                                "postgresql://user:password@host:port/database or key=value)");
     }
     auto known_as = name;
     if (known_as.empty()) known_as = address->database.empty() ? address->user : address->database;

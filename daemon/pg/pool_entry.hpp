@@ -53,7 +53,7 @@ struct pool_entry {
     pool::bounded_pool* book = nullptr;
     std::vector<std::unique_ptr<metrics::pool_counters>> counters;  // by worker
     welcome_cache welcomes;
-    std::atomic<std::uint32_t> clients{0};  // logged in
+    std::atomic<std::uint32_t> clients{0};   // logged in
     std::atomic<std::uint32_t> cleaning{0};  // connections being rolled back or reset
     std::atomic<bool> reached{false};        // a login succeeded and none has failed since
 

@@ -50,7 +50,9 @@ server_connection::server_connection(pg_service& service, pool_entry& pool, net:
     tls_ = upstream_.ssl != nullptr;
 }
 
-server_connection::~server_connection() { net::deadline_list::cancel(deadline_); }
+server_connection::~server_connection() {
+    net::deadline_list::cancel(deadline_);
+}
 
 void server_connection::open() {
     link.set_counters(pool_.counters[home_->number()].get());
@@ -70,9 +72,12 @@ bool server_connection::is_sound(net::clock_time now) const noexcept {
     if (now - idle_since_ < fresh) return true;
     char first = 0;
     switch (stream.peek(first)) {
-        case net::stream::unread::nothing: return true;
-        case net::stream::unread::end: return false;
-        case net::stream::unread::bytes: break;
+        case net::stream::unread::nothing:
+            return true;
+        case net::stream::unread::end:
+            return false;
+        case net::stream::unread::bytes:
+            break;
     }
     // A parameter or a notification is no harm; an error or a notice may be the server's farewell.
     return !tls_ && (first == 'S' || first == 'A');
@@ -151,8 +156,8 @@ void server_connection::cancel(pool::cancel_reason reason, std::function<void()>
     link.cancelled = reason;
     pool_.counters[home_->number()]->cancels.add();
     const auto patience = service_.current_directory()->postgres().cancel_wait_timeout;
-    service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_,
-                          patience, done = std::move(done)] {
+    service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_, patience,
+                          done = std::move(done)] {
         const auto deadline = patience.count() == 0 ? steady_clock::now() + std::chrono::hours(1)
                                                     : steady_clock::now() + patience;
         if (key != nullptr) pool::send_cancel(*key, deadline);
@@ -258,18 +263,17 @@ void server_connection::close(const char* why) {
         stream.close();
     }
     if (service_.log.enabled(config::log_level::info)) {
-        const auto fields = link.last_error().empty()
-                                ? protocol::error_fields{}
-                                : protocol::read_error_fields(
-                                      protocol::as_bytes(link.last_error())
-                                          .subspan(protocol::frame_header::size));
-        service_.log.info("server connection closed",
-                          {{"database", pool_.database},
-                           {"user", pool_.user},
-                           {"pid", upstream_.process_id},
-                           {"why", why},
-                           {"sqlstate", fields.sqlstate},
-                           {"age", steady_clock::now() - born_}});
+        const auto fields =
+            link.last_error().empty()
+                ? protocol::error_fields{}
+                : protocol::read_error_fields(
+                      protocol::as_bytes(link.last_error()).subspan(protocol::frame_header::size));
+        service_.log.info("server connection closed", {{"database", pool_.database},
+                                                       {"user", pool_.user},
+                                                       {"pid", upstream_.process_id},
+                                                       {"why", why},
+                                                       {"sqlstate", fields.sqlstate},
+                                                       {"age", steady_clock::now() - born_}});
     }
     service_.lost(*this);
 }

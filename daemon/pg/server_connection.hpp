@@ -1,4 +1,5 @@
-// One connection to a Postgres server: its socket, its protocol state, its place in the pool's books.
+// One connection to a Postgres server: its socket, its protocol state, its place in the pool's
+// books.
 //
 //   phase     has               leaves it by
 //   idle      no client         a lease; the server's end; retirement by age; a move

@@ -131,7 +131,8 @@ void pg_service::accept(net::accepted_socket socket) {
         }
     }
     std::uint32_t all = 0;
-    for (const auto& count : clients_on) all += count.load(std::memory_order_relaxed);
+    for (const auto& count : clients_on)
+        all += count.load(std::memory_order_relaxed);
     if (draining() || all >= current_directory()->postgres().max_client_conn + spare_sockets) {
         worker_counters_[0]->clients_refused.add();
         ::close(socket.descriptor);
@@ -185,10 +186,10 @@ admission pg_service::admit_client(const directory& from, const database_target&
     const auto* account = from.find_user(user);
     const auto of_database =
         target.settings.max_db_client_connections.value_or(all.max_db_client_connections);
-    const auto of_user =
-        account == nullptr ? all.max_user_client_connections
-                           : account->settings.max_user_client_connections.value_or(
-                                 all.max_user_client_connections);
+    const auto of_user = account == nullptr
+                             ? all.max_user_client_connections
+                             : account->settings.max_user_client_connections.value_or(
+                                   all.max_user_client_connections);
     const std::lock_guard lock(mutex_);
     if (clients_ >= all.max_client_conn) return admission::max_client_conn;
     auto& in_database = clients_by_database_[database];
@@ -268,7 +269,8 @@ void pg_service::top_up(pool_entry& pool, net::worker& on) {
         workers_[connection->slot.worker]->post(
             [connection] { connection->close("another pool needs its place"); });
     }
-    for (std::uint32_t i = 0; i < logins; ++i) log_in(pool, on);
+    for (std::uint32_t i = 0; i < logins; ++i)
+        log_in(pool, on);
 }
 
 void pg_service::log_in(pool_entry& pool, net::worker& on) {
@@ -285,7 +287,8 @@ void pg_service::log_in(pool_entry& pool, net::worker& on) {
         order->deadline = start + (timeout.count() == 0 ? std::chrono::hours(1) : timeout);
         auto result = std::make_shared<pool::login_result>(pool::log_in(*order));
         const auto took = steady_clock::now() - start;
-        on.post([this, result, took, &pool, &on] { logged_in(pool, on, std::move(*result), took); });
+        on.post(
+            [this, result, took, &pool, &on] { logged_in(pool, on, std::move(*result), took); });
     });
 }
 
@@ -307,16 +310,16 @@ void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result
         return refuse_waiters(refused, result.failure);
     }
     pool.reached = true;
-    auto connection = std::make_shared<server_connection>(*this, pool, on,
-                                                          std::move(*result.connection));
+    auto connection =
+        std::make_shared<server_connection>(*this, pool, on, std::move(*result.connection));
     pool.welcomes.check_defaults(connection->link.defaults());
     log.info("server connection opened", {{"database", pool.database},
                                           {"user", pool.user},
                                           {"pid", connection->process_id()},
                                           {"after", took}});
     connection->open();
-    auto* next = book.opened(*pool.book, connection->slot, connection, on.number(),
-                             steady_clock::now());
+    auto* next =
+        book.opened(*pool.book, connection->slot, connection, on.number(), steady_clock::now());
     if (next != nullptr) {
         grant(*connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
     }
@@ -367,7 +370,8 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
     {
         const std::lock_guard lock(mutex_);
         idle_timeout = directory_->postgres().server_idle_timeout;
-        for (const auto& [key, pool] : pools_) pools.push_back(pool.get());
+        for (const auto& [key, pool] : pools_)
+            pools.push_back(pool.get());
     }
     // A slot's times may be read under the book's lock only: another worker may lease it meanwhile.
     const auto close_idle = [&](pool_entry& pool, net::clock_time before, auto applies,
@@ -382,8 +386,8 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
             *pool, now, [now](const auto& idle) { return idle.expired(now); }, "server_lifetime");
         if (idle_timeout.count() == 0) continue;
         close_idle(
-            *pool, now - idle_timeout,
-            [&](const auto&) { return book.above_minimum(*pool->book); }, "server_idle_timeout");
+            *pool, now - idle_timeout, [&](const auto&) { return book.above_minimum(*pool->book); },
+            "server_idle_timeout");
     }
 }
 
@@ -405,7 +409,8 @@ void pg_service::close_clients() {
     for (auto* worker : workers_) {
         worker->post([this, worker] {
             auto& list = sessions_of[worker->number()];
-            while (!list.empty()) list.front().stop();
+            while (!list.empty())
+                list.front().stop();
         });
     }
     threads.stop();
@@ -420,7 +425,8 @@ void pg_service::close_servers() {
 }
 
 void pg_service::fill(metrics::snapshot& out) const {
-    for (const auto& counters : worker_counters_) out.process.workers.push_back(counters.get());
+    for (const auto& counters : worker_counters_)
+        out.process.workers.push_back(counters.get());
     const std::lock_guard lock(mutex_);
     out.process.client_connections = clients_;
     out.process.clients_logging_in = logging_in.load();
@@ -432,7 +438,8 @@ void pg_service::fill(metrics::snapshot& out) const {
         metrics::pool_snapshot one;
         one.database = pool->database;
         one.user = pool->user;
-        for (const auto& counters : pool->counters) one.workers.push_back(counters.get());
+        for (const auto& counters : pool->counters)
+            one.workers.push_back(counters.get());
         one.size_limit = figures.bounds.size;
         one.reserve = figures.bounds.reserve;
         const auto cleaning = std::min(pool->cleaning.load(), figures.leased);

@@ -31,8 +31,8 @@ class client_session;
 class server_connection;
 
 // What drain and shutdown know of a session.
-struct listed_session : boost::intrusive::list_base_hook<
-                            boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+struct listed_session
+    : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
     virtual void drain() = 0;  // end as soon as no transaction is open
     virtual void stop() = 0;   // end now
 
@@ -43,8 +43,12 @@ using session_list =
     boost::intrusive::list<listed_session, boost::intrusive::constant_time_size<false>>;
 
 // Limits on clients; a refusal names the setting.
-enum class admission { granted, max_client_conn, max_db_client_connections,
-                       max_user_client_connections };
+enum class admission {
+    granted,
+    max_client_conn,
+    max_db_client_connections,
+    max_user_client_connections
+};
 
 class pg_service {
   public:
