@@ -113,7 +113,9 @@ class Server:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([str(word) for word in command], cwd=self.folder,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            **options)
+                                            # Linux shares the processors out by session: each
+                                            # server in one of its own, as daemons are.
+                                            start_new_session=True, **options)
         if self not in self.workspace.started:
             self.workspace.started.append(self)
         self._wait_until_it_answers()
