@@ -207,10 +207,10 @@ void server_link::on_command_complete(frame_context& frame) {
     copy_in = false;
     auto& head = owed.head();
     if (head.kind != owed_kind::query && head.kind != owed_kind::execute) return desync();
-    if (!frame.body.empty() && for_client(frame)) {
+    if (!frame.body.empty() && head.why == errand::of_client) {  // also if the client has left
         note_tag(as_text(frame.body.first(frame.body.size() - 1)), frame.client);
-        forward(frame);
     }
+    if (!frame.body.empty() && for_client(frame)) forward(frame);
     if (owed.head().kind == owed_kind::execute) {
         owed.pop();
         settle_head(frame.to_client, frame.client != nullptr);
@@ -224,7 +224,10 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
             if (tag == "SET") left.settings = true;
             return;
         case 'R':
-            if (tag == "RESET") left.settings = reset_seen_ = true;
+            if (tag == "RESET") {
+                left.settings = true;
+                reset_seen_ = client != nullptr;
+            }
             return;
         case 'P':
             if (tag == "PREPARE") left.statements = true;
@@ -237,11 +240,12 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
                 left.cursors = true;
             } else if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") {
                 prepared.clear();
-                client->forget_statements();
+                if (client != nullptr) client->forget_statements();
                 left.statements = false;
                 if (tag == "DISCARD ALL") {
                     left = {};
-                    discard_seen_ = true;
+                    left.settings = client == nullptr;
+                    discard_seen_ = client != nullptr;
                 }
             }
             return;
@@ -352,7 +356,10 @@ void server_link::on_parameter_status(frame_context& frame) {
     if (owed.empty()) {  // of its own accord: the server's configuration was reloaded
         defaults_ = parameters_.with(defaults_, name, value);
     }
-    if (frame.client == nullptr) return;
+    if (frame.client == nullptr) {
+        if (!owed.empty() && owed.head().why == errand::of_client) left.settings = true;
+        return;
+    }
     const bool own_change = for_client(frame);
     if (!owed.empty() && owed.head().why == errand::settings)
         return;  // the client is told when it is done
@@ -514,6 +521,8 @@ bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
     if (message_cut_short || health_ != link_health::fine) return false;
     frame_passes_ = false;
     batch.recording = false;
+    if (reset_seen_ || discard_seen_) left.settings = true;
+    reset_seen_ = discard_seen_ = false;
     for (std::size_t i = 0; i < owed.size(); ++i) {
         auto& entry = owed.at(i);
         if (entry.dest == reply_for::client) entry.dest = reply_for::nobody;
