@@ -46,7 +46,7 @@ pooled_world::client_end& pooled_world::add_client(const mini_postgres::setting_
     client.link.startup = client.link.wanted = parameters.with(parameters.none(), startup);
     // As the welcome told it: the defaults of a server, and its own settings over them.
     client.link.reported = parameters.with(
-        parameters.with(parameters.none(), servers_.front()->backend.reported()), startup);
+        parameters.with(parameters.none(), mini_postgres(database).reported()), startup);
     return client;
 }
 
