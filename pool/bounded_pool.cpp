@@ -209,7 +209,12 @@ std::uint32_t pool_book::start_logins(bounded_pool& pool, clock_time now,
     if (pool.failures_ > 0) figures.bounds.logins_at_once = 1;  // one knocks for all
     const auto wanted = logins_wanted(figures, now);
     std::uint32_t started = 0;
+    const auto blocked = [&](const shared_bound* bound) {
+        return bound != nullptr && bound->full() && evictable(pool, *bound) == nullptr;
+    };
     for (; started < wanted; ++started) {
+        // Nothing is closed for one bound while the other one forbids the login all the same.
+        if (blocked(pool.database_) || blocked(pool.user_)) break;
         for (auto* bound : {pool.database_, pool.user_}) {
             if (bound == nullptr || !bound->full()) continue;
             if (auto* victim = evictable(pool, *bound)) {
