@@ -82,8 +82,9 @@ class generator {
         return parse("", "copy in") + bind_to("", "") + execute() + (pick(2) == 0 ? sync() : "") +
                data + sync();
     }
-    // A named Parse of something that is wrong in two ways may be told the other one: a name that
-    // is taken and a syntax error, or a failed transaction.
+    // No Describe of a statement: in a failed transaction one that was evicted cannot be brought
+    // back. A named Parse of something that is wrong in two ways may be told the other one: a name
+    // that is taken and a syntax error, or a failed transaction.
     std::string batch() {
         std::string out;
         if (pick(2) == 0) {
@@ -98,9 +99,6 @@ class generator {
                 case 0:
                 case 1:
                     out += close('S', name());
-                    break;
-                case 2:
-                    out += describe('S', name());
                     break;
                 case 3:
                     out += flush();

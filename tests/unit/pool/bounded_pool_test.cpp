@@ -1,0 +1,411 @@
+// The books of the pools: single steps. The simulation is in bounded_pool_random_test.cpp.
+#include "pool/bounded_pool.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+namespace sluice::pool {
+namespace {
+
+using namespace std::chrono_literals;
+
+const clock_time start = clock_time{} + 1h;
+
+struct login_case {
+    const char* what;
+    pool_figures figures;
+    duration waited;
+    std::uint32_t wanted;
+};
+
+TEST(logins_wanted, table) {
+    const pool_bounds ten{
+        .size = 10, .min = 0, .reserve = 0, .reserve_after = 1s, .logins_at_once = 4};
+    auto with_min = ten;
+    with_min.min = 3;
+    auto with_reserve = ten;
+    with_reserve.reserve = 2;
+    auto none = ten;
+    none.size = 0;
+    const login_case cases[] = {
+        {"nobody waits", {.bounds = ten}, 0s, 0},
+        {"one waits", {.waiting = 1, .bounds = ten}, 0s, 1},
+        {"a login is on its way for the one that waits",
+         {.opening = 1, .waiting = 1, .bounds = ten},
+         0s,
+         0},
+        {"many wait: a few at once", {.waiting = 50, .bounds = ten}, 0s, 4},
+        {"some are under way already", {.opening = 3, .waiting = 50, .bounds = ten}, 0s, 1},
+        {"as many as may be at once are under way",
+         {.opening = 4, .waiting = 50, .bounds = ten},
+         0s,
+         0},
+        {"room for one", {.leased = 9, .waiting = 5, .bounds = ten}, 0s, 1},
+        {"full", {.leased = 10, .waiting = 5, .bounds = ten}, 0s, 0},
+        {"more than full after the size was lowered",
+         {.leased = 12, .waiting = 5, .bounds = ten},
+         0s,
+         0},
+        {"logins count against the size",
+         {.leased = 8, .opening = 2, .waiting = 5, .bounds = ten},
+         0s,
+         0},
+        {"below the minimum", {.idle = 1, .bounds = with_min}, 0s, 2},
+        {"at the minimum", {.leased = 3, .bounds = with_min}, 0s, 0},
+        {"the minimum counts logins", {.opening = 3, .bounds = with_min}, 0s, 0},
+        {"the reserve is for those that wait long",
+         {.leased = 10, .waiting = 5, .bounds = with_reserve},
+         999ms,
+         0},
+        {"the reserve, now", {.leased = 10, .waiting = 5, .bounds = with_reserve}, 1s, 2},
+        {"the reserve is used up", {.leased = 12, .waiting = 5, .bounds = with_reserve}, 9s, 0},
+        {"a pool of nothing", {.waiting = 5, .bounds = none}, 9s, 0},
+    };
+    for (auto one : cases) {
+        one.figures.oldest_waiter = start - one.waited;
+        EXPECT_EQ(logins_wanted(one.figures, start), one.wanted) << one.what;
+    }
+}
+
+// A book with one pool, and slots that are opened as they are needed.
+struct bounded_pool_steps : testing::Test {
+    pool_book book{2};
+    shared_bound* database = book.add_bound(0);
+    shared_bound* user = book.add_bound(0);
+    bounded_pool& pool =
+        book.add_pool({.size = 2, .min = 0, .reserve = 0, .reserve_after = 1s, .logins_at_once = 4},
+                      database, user);
+    std::vector<std::shared_ptr<slot>> slots;
+    std::vector<std::shared_ptr<void>> evicted;
+
+    static waiter client(std::uint64_t serial, unsigned worker = 0) {
+        waiter out;
+        out.serial = serial;
+        out.worker = worker;
+        return out;
+    }
+    slot* ask(waiter& one, clock_time now = start) {
+        std::shared_ptr<void> remote;
+        auto* got = book.acquire(pool, one, now, remote);
+        EXPECT_EQ(remote != nullptr, got != nullptr && got->worker != one.worker);
+        return got;
+    }
+    waiter* open(unsigned worker = 0, clock_time now = start) { return open_in(pool, worker, now); }
+    waiter* open_in(bounded_pool& which, unsigned worker = 0, clock_time now = start) {
+        slots.push_back(std::make_shared<slot>());
+        return book.opened(which, *slots.back(), slots.back(), worker, now);
+    }
+    std::uint32_t logins(clock_time now = start) { return book.start_logins(pool, now, evicted); }
+
+    void TearDown() override {
+        for (auto& one : slots) {
+            if (one->pool != nullptr) book.remove(*one);
+        }
+    }
+};
+
+using bounded_pool_test = bounded_pool_steps;
+
+TEST_F(bounded_pool_test, first_client_waits_for_a_login_and_gets_it) {
+    auto a = client(1);
+    EXPECT_EQ(ask(a), nullptr);
+    EXPECT_TRUE(a.queued);
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_EQ(logins(), 0U);
+    EXPECT_EQ(book.figures(pool).opening, 1U);
+    EXPECT_EQ(open(), &a);
+    EXPECT_FALSE(a.queued);
+    const auto figures = book.figures(pool);
+    EXPECT_EQ(figures.leased, 1U);
+    EXPECT_EQ(figures.opening, 0U);
+    EXPECT_EQ(figures.waiting, 0U);
+    EXPECT_EQ(slots[0]->holder, 1U);
+}
+
+TEST_F(bounded_pool_test, an_idle_connection_is_leased_at_once_the_last_used_first) {
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 2U);
+    open();
+    open();
+    EXPECT_EQ(book.release(*slots[0], 0, start), nullptr);
+    EXPECT_EQ(book.release(*slots[1], 0, start), nullptr);
+    EXPECT_EQ(ask(a), slots[1].get());
+    EXPECT_EQ(ask(b), slots[0].get());
+    EXPECT_EQ(book.figures(pool).idle, 0U);
+}
+
+TEST_F(bounded_pool_test, own_workers_connection_is_preferred) {
+    auto a = client(1);
+    auto b = client(2, 1);
+    static_cast<void>(ask(a));
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 2U);
+    EXPECT_EQ(open(0), &a);
+    EXPECT_EQ(open(1), &b);
+    static_cast<void>(book.release(*slots[1], 1, start));
+    static_cast<void>(book.release(*slots[0], 0, start));
+    auto c = client(3, 1);
+    EXPECT_EQ(ask(c), slots[1].get());
+    auto d = client(4, 1);
+    EXPECT_EQ(ask(d), slots[0].get()) << "another worker's rather than none";
+}
+
+TEST_F(bounded_pool_test, waiters_are_served_in_order_of_arrival) {
+    auto holder = client(9);
+    static_cast<void>(ask(holder));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    waiter waiting[] = {client(1), client(2), client(3)};
+    for (auto& one : waiting)
+        EXPECT_EQ(ask(one), nullptr);
+    for (auto& one : waiting)
+        EXPECT_EQ(book.release(*slots[0], 0, start), &one);
+    EXPECT_EQ(book.release(*slots[0], 0, start), nullptr);
+}
+
+TEST_F(bounded_pool_test, own_waiter_goes_first_only_within_a_millisecond) {
+    for (const auto& [lag, own_first] :
+         {std::pair<duration, bool>{999us, true}, {1ms, true}, {1001us, false}}) {
+        SCOPED_TRACE(lag.count());
+        pool_book one_book(2);
+        auto& one_pool = one_book.add_pool({.size = 1}, nullptr, nullptr);
+        auto other = client(1, 1);
+        auto own = client(2, 0);
+        std::shared_ptr<void> remote;
+        static_cast<void>(one_book.acquire(one_pool, other, start, remote));
+        static_cast<void>(one_book.acquire(one_pool, own, start + lag, remote));
+        EXPECT_EQ(one_book.start_logins(one_pool, start, evicted), 1U);
+        auto connection = std::make_shared<slot>();
+        auto* first = one_book.opened(one_pool, *connection, connection, 0, start + 1s);
+        EXPECT_EQ(first, own_first ? &own : &other);
+        EXPECT_EQ(one_book.release(*connection, 0, start), own_first ? &other : &own);
+        one_book.remove(*connection);
+    }
+}
+
+TEST_F(bounded_pool_test, whoever_asks_does_not_overtake_those_that_wait) {
+    auto a = client(1);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    auto b = client(2);
+    auto c = client(3);
+    EXPECT_EQ(ask(b), nullptr);
+    EXPECT_EQ(ask(c), nullptr);
+    EXPECT_EQ(book.release(*slots[0], 0, start), &b);
+    auto d = client(4);
+    EXPECT_EQ(ask(d), nullptr);
+    EXPECT_EQ(book.release(*slots[0], 0, start), &c);
+    EXPECT_TRUE(book.leave(pool, d));
+}
+
+TEST_F(bounded_pool_test, leave_takes_out_once) {
+    auto a = client(1);
+    EXPECT_FALSE(book.leave(pool, a));
+    static_cast<void>(ask(a));
+    EXPECT_TRUE(book.leave(pool, a));
+    EXPECT_FALSE(book.leave(pool, a));
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_EQ(open(), &a);
+    EXPECT_FALSE(book.leave(pool, a)) << "granted";
+}
+
+TEST_F(bounded_pool_test, remove_makes_room_and_is_harmless_twice) {
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 2U);
+    open();
+    open();
+    auto c = client(3);
+    static_cast<void>(ask(c));
+    EXPECT_EQ(logins(), 0U);
+    const std::weak_ptr<slot> first = slots[0];
+    book.remove(*slots[0]);
+    book.remove(*slots[0]);
+    EXPECT_EQ(slots[0]->state, slot_state::gone);
+    EXPECT_EQ(slots[0]->keep, nullptr);
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_EQ(book.figures(pool).leased, 1U);
+    EXPECT_TRUE(book.leave(pool, c));
+}
+
+TEST_F(bounded_pool_test, only_an_idle_connection_can_be_retired) {
+    auto a = client(1);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    EXPECT_FALSE(book.retire(*slots[0]));
+    static_cast<void>(book.release(*slots[0], 0, start));
+    EXPECT_TRUE(book.retire(*slots[0]));
+    EXPECT_FALSE(book.retire(*slots[0]));
+    EXPECT_EQ(book.figures(pool).idle, 0U);
+}
+
+TEST_F(bounded_pool_test, idle_since_gives_the_oldest_first) {
+    book.set_bounds(pool, {.size = 3});
+    waiter three[] = {client(1), client(2), client(3)};
+    for (auto& one : three)
+        static_cast<void>(ask(one));
+    EXPECT_EQ(logins(), 3U);
+    for (int i = 0; i < 3; ++i)
+        open();
+    for (std::size_t i = 0; i < 3; ++i) {
+        static_cast<void>(book.release(*slots[i], 0, start + i * 1s));
+    }
+    const auto old = book.idle_since(pool, 0, start + 2s);
+    ASSERT_EQ(old.size(), 2U);
+    EXPECT_EQ(old[0], slots[0].get());
+    EXPECT_EQ(old[1], slots[1].get());
+    EXPECT_TRUE(book.idle_since(pool, 1, start + 9s).empty());
+}
+
+TEST_F(bounded_pool_test, minimum_is_opened_without_a_client) {
+    book.set_bounds(pool, {.size = 5, .min = 2});
+    EXPECT_EQ(logins(), 2U);
+    EXPECT_EQ(open(), nullptr);
+    EXPECT_FALSE(book.above_minimum(pool));
+    EXPECT_EQ(open(), nullptr);
+    EXPECT_FALSE(book.above_minimum(pool));
+    EXPECT_EQ(logins(), 0U);
+}
+
+TEST_F(bounded_pool_test, a_shared_bound_holds_over_pools_and_evicts_the_longest_idle) {
+    book.set_limit(*database, 2);
+    auto& second = book.add_pool({.size = 5}, database, nullptr);
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 2U);
+    open();
+    open();
+    auto c = client(3);
+    std::shared_ptr<void> remote;
+    EXPECT_EQ(book.acquire(second, c, start, remote), nullptr);
+    EXPECT_EQ(book.start_logins(second, start, evicted), 0U) << "both are leased";
+    EXPECT_EQ(book.hungry(), std::vector<bounded_pool*>{&second});
+    static_cast<void>(book.release(*slots[1], 0, start));
+    static_cast<void>(book.release(*slots[0], 0, start + 1s));
+    EXPECT_EQ(book.start_logins(second, start, evicted), 1U);
+    ASSERT_EQ(evicted.size(), 1U);
+    EXPECT_EQ(evicted[0], slots[1]);
+    EXPECT_EQ(slots[1]->state, slot_state::gone);
+    EXPECT_EQ(database->used, 2U);
+    EXPECT_EQ(open_in(second), &c);
+    EXPECT_TRUE(book.hungry().empty());
+}
+
+TEST_F(bounded_pool_test, nothing_is_evicted_when_the_other_bound_is_full_anyway) {
+    auto* full = book.add_bound(1);
+    book.set_limit(*database, 1);
+    auto& other = book.add_pool({.size = 5}, database, nullptr);
+    auto& wanting = book.add_pool({.size = 5}, database, full);
+    auto& holder = book.add_pool({.size = 5}, nullptr, full);
+    std::shared_ptr<void> remote;
+    auto a = client(1);
+    auto b = client(2);
+    auto c = client(3);
+    static_cast<void>(book.acquire(other, a, start, remote));
+    EXPECT_EQ(book.start_logins(other, start, evicted), 1U);
+    open_in(other);
+    static_cast<void>(book.release(*slots[0], 0, start));
+    static_cast<void>(book.acquire(holder, b, start, remote));
+    EXPECT_EQ(book.start_logins(holder, start, evicted), 1U);
+    open_in(holder);
+    static_cast<void>(book.acquire(wanting, c, start, remote));
+    EXPECT_EQ(book.start_logins(wanting, start, evicted), 0U);
+    EXPECT_TRUE(evicted.empty()) << "it would be closed for nothing, again and again";
+    EXPECT_TRUE(book.leave(wanting, c));
+}
+
+TEST_F(bounded_pool_test, a_failed_login_is_put_off_longer_each_time) {
+    auto a = client(1);
+    static_cast<void>(ask(a));
+    auto now = start;
+    duration before{};
+    for (int i = 0; i < 20; ++i) {
+        ASSERT_EQ(logins(now), 1U);
+        EXPECT_TRUE(book.login_failed(pool, false, now, 0.5).empty());
+        auto later = now;
+        while (book.start_logins(pool, later, evicted) == 0)
+            later += 10ms;
+        const auto pause = later - now;
+        EXPECT_GE(pause + 20ms, before);
+        EXPECT_GE(pause, 50ms);
+        EXPECT_LE(pause, 4s);
+        before = pause;
+        static_cast<void>(book.login_failed(pool, false, later, 0.5));
+        now = later + 10s;
+    }
+    EXPECT_GE(before, 2s);
+    EXPECT_TRUE(a.queued);
+    EXPECT_TRUE(book.leave(pool, a));
+}
+
+TEST_F(bounded_pool_test, after_a_failure_one_login_knocks_for_all) {
+    waiter many[] = {client(1), client(2), client(3)};
+    book.set_bounds(pool, {.size = 3});
+    for (auto& one : many)
+        static_cast<void>(ask(one));
+    EXPECT_EQ(logins(), 3U);
+    for (int i = 0; i < 3; ++i)
+        static_cast<void>(book.login_failed(pool, false, start, 0));
+    EXPECT_EQ(logins(start + 10s), 1U);
+    EXPECT_EQ(open(0, start + 10s), &many[0]);
+    EXPECT_EQ(logins(start + 10s), 2U) << "it works again";
+    for (int i = 0; i < 2; ++i)
+        open();
+}
+
+TEST_F(bounded_pool_test, a_hopeless_failure_hands_all_waiters_back) {
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 2U);
+    EXPECT_EQ(book.login_failed(pool, true, start, 0), (std::vector<waiter*>{&a, &b}));
+    EXPECT_FALSE(a.queued);
+    EXPECT_FALSE(b.queued);
+    EXPECT_TRUE(book.login_failed(pool, true, start, 0).empty());
+    EXPECT_EQ(book.figures(pool).opening, 0U);
+    EXPECT_EQ(database->used, 0U);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U) << "the next client is a new attempt";
+    static_cast<void>(book.login_failed(pool, true, start, 0));
+}
+
+TEST_F(bounded_pool_test, a_hopeless_failure_beside_working_connections_refuses_nobody) {
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_TRUE(book.login_failed(pool, true, start, 0).empty());
+    EXPECT_TRUE(b.queued);
+    EXPECT_EQ(book.release(*slots[0], 0, start), &b);
+}
+
+TEST_F(bounded_pool_test, longest_holder_is_told) {
+    auto a = client(7);
+    EXPECT_FALSE(book.longest_holder(pool, start).has_value());
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    const auto holder = book.longest_holder(pool, start + 5s);
+    ASSERT_TRUE(holder.has_value());
+    EXPECT_EQ(holder->serial, 7U);
+    EXPECT_EQ(holder->held, 5s);
+    EXPECT_EQ(book.connections().size(), 1U);
+}
+
+}  // namespace
+}  // namespace sluice::pool
