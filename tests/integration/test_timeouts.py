@@ -307,13 +307,16 @@ def test_shutdown_ends_within_its_timeout_whatever_clients_do(make_sluice):
     make_sluice.made.remove(sluice)
 
 
-def test_shutdown_lets_a_transaction_finish(make_sluice, pg, table):
-    sluice = make_sluice(postgres={"shutdown_timeout": "10s"})
+@pytest.mark.parametrize("timeout", ["10s", "0"])
+def test_shutdown_lets_a_transaction_finish(make_sluice, pg, table, timeout):
+    """A timeout of 0 waits for as long as it takes."""
+    sluice = make_sluice(postgres={"shutdown_timeout": timeout})
     conn, idle = sluice.connect(), sluice.connect()
     conn.query("begin")
     conn.query("insert into t values (1, 'kept')")
     sluice.signal(15)
     assert set(idle.recv_until_closed().codes) <= {"57P01"}
+    assert conn.silent(0.5)
     assert conn.query("commit").tags == ["COMMIT"]
     sluice.process.wait(10 * targets.SCALE)
     assert sluice.process.returncode == 0
