@@ -211,7 +211,8 @@ void app::begin_shutdown() {
     ending_ = true;
     systemd::notify_stopping("draining");
     log_.info("shutting down", {{"shutdown_timeout", current_.postgres.shutdown_timeout}});
-    shutdown_due_ = steady_clock::now() + current_.postgres.shutdown_timeout;
+    const auto patience = current_.postgres.shutdown_timeout;
+    if (patience.count() != 0) shutdown_due_ = steady_clock::now() + patience;
     workers_[0]->post([this] {
         for (auto& listener : listeners_)
             listener->stop();

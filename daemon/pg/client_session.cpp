@@ -364,6 +364,8 @@ void client_session::leave_server(bool cut_short) {
     server_ = nullptr;
     count_transaction(steady_clock::now());
     if (mode_ == config::pool_mode::session && connection->link.idle()) {
+        // It would hit the reset.
+        if (connection->cancelling()) return connection->close("a cancel was under way");
         const auto from = service_.current_directory();
         protocol::outgoing to_server;
         connection->link.reset_session(from->postgres().server_reset_query, to_server);

@@ -260,8 +260,9 @@ def test_server_connect_timeout_gives_up_a_silent_server(make_sluice, make_fake)
     assert 0.3 < clock.seconds < 5 * targets.SCALE
 
 
-def test_cancel_wait_timeout_gives_up_a_silent_cancel(make_sluice, make_fake):
-    """The server never closes the connection that carried the cancel request."""
+@pytest.fixture
+def silent_cancels(make_fake):
+    """A server that cancels and never closes the connection that carried the request."""
     def script(conn):
         if conn.recv_startup() is None:
             conn.take(1 << 20)
@@ -279,6 +280,11 @@ def test_cancel_wait_timeout_gives_up_a_silent_cancel(make_sluice, make_fake):
             else:
                 conn.answer(got)
     fake = make_fake(script)
+    return fake
+
+
+def test_cancel_wait_timeout_gives_up_a_silent_cancel(make_sluice, silent_cancels):
+    fake = silent_cancels
     sluice = make_sluice(postgres={"pool_size": 1, "cancel_wait_timeout": "500ms",
                                    "databases": {"app": {"url": fake.url()}}})
     conn, other = sluice.connect(), sluice.connect()
@@ -291,6 +297,23 @@ def test_cancel_wait_timeout_gives_up_a_silent_cancel(make_sluice, make_fake):
     assert clock.seconds < 5 * targets.SCALE
     wire.eventually(lambda: [c for c in fake.connections if not c.parameters and c.closed_at],
                     5, "the cancel connection to be given up")
+
+
+def test_session_that_ends_within_a_cancel_leaves_no_connection_to_hit(make_sluice, silent_cancels):
+    """The cancel that is under way would hit the reset query, or the next client's."""
+    fake = silent_cancels
+    sluice = make_sluice(postgres={"pool_size": 1, "pool_mode": "session",
+                                   "databases": {"app": {"url": fake.url()}}})
+    conn = sluice.connect()
+    conn.send(wire.query("select 'slow'"))
+    wire.eventually(lambda: fake.messages("Q"), 5, "the query upstream")
+    conn.cancel(wait=False)
+    assert conn.recv_until("Z").codes == ["57014"]
+    conn.close()
+    assert sluice.connect().query("select 1").status == "I"
+    hit = {number for _, number, got in fake.received if got.body == b"select 'slow'\0"}
+    assert [got.body for _, number, got in fake.received if number in hit and got.type == "Q"] == \
+        [b"select 'slow'\0"]
 
 
 def test_shutdown_ends_within_its_timeout_whatever_clients_do(make_sluice):
@@ -307,13 +330,16 @@ def test_shutdown_ends_within_its_timeout_whatever_clients_do(make_sluice):
     make_sluice.made.remove(sluice)
 
 
-def test_shutdown_lets_a_transaction_finish(make_sluice, pg, table):
-    sluice = make_sluice(postgres={"shutdown_timeout": "10s"})
+@pytest.mark.parametrize("timeout", ["10s", "0"])
+def test_shutdown_lets_a_transaction_finish(make_sluice, pg, table, timeout):
+    """A timeout of 0 waits for as long as it takes."""
+    sluice = make_sluice(postgres={"shutdown_timeout": timeout})
     conn, idle = sluice.connect(), sluice.connect()
     conn.query("begin")
     conn.query("insert into t values (1, 'kept')")
     sluice.signal(15)
     assert set(idle.recv_until_closed().codes) <= {"57P01"}
+    assert conn.silent(0.5)
     assert conn.query("commit").tags == ["COMMIT"]
     sluice.process.wait(10 * targets.SCALE)
     assert sluice.process.returncode == 0
