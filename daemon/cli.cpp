@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "daemon/version.hpp"
 #include "pool/upstream_login.hpp"
 
 namespace sluice::daemon {
@@ -91,7 +92,7 @@ int kv(const command_line& with) {
 // Parses, and runs the chosen command.
 int dispatch(const std::vector<std::string>& arguments, const command_line& with) {
     CLI::App app(description, "sluice");
-    app.set_version_flag("--version", std::string("sluice ") + SLUICE_VERSION);
+    app.set_version_flag("--version", std::string("sluice ") + version);
     app.require_subcommand(1);
     std::string file;
     const auto add = [&](const char* name, const char* text) {

@@ -3,6 +3,6 @@
 
 namespace sluice::daemon {
 
-inline constexpr const char* version = SLUICE_VERSION;
+extern const char* const version;
 
 }  // namespace sluice::daemon

