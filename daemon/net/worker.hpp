@@ -21,7 +21,7 @@ class worker {
     [[nodiscard]] event_loop& loop() noexcept { return loop_; }
     [[nodiscard]] deadline_list& deadlines() noexcept { return deadlines_; }
     // Whether the calling thread is this worker's.
-    [[nodiscard]] bool is_current() const noexcept { return current_ == this; }
+    [[nodiscard]] bool is_current() const noexcept { return current == this; }
 
     void post(std::function<void()> work) { loop_.post(std::move(work)); }
     // Called on the worker with every tick; add before start().
@@ -37,7 +37,7 @@ class worker {
     deadline_list deadlines_;
     event_loop loop_;  // ends before the deadlines of what it buries
     std::thread thread_;
-    static thread_local const worker* current_;
+    static thread_local const worker* current;
 };
 
 }  // namespace sluice::net
