@@ -157,11 +157,14 @@ TEST(link_async, notifications_between_clients_reach_nobody) {
 }
 
 TEST(link_async, an_error_between_queries_is_the_end) {
-    one_link link;
     const auto farewell = error("57P01", "terminating connection", "FATAL");
-    EXPECT_EQ(link.says(farewell), farewell);
-    EXPECT_EQ(link.server.health(), pool::link_health::dying);
-    EXPECT_EQ(link.server.last_error(), farewell);
+    for (const bool serves_session : {false, true}) {  // otherwise it does not concern the client
+        one_link link;
+        link.server.serves_session = serves_session;
+        EXPECT_EQ(link.says(farewell), serves_session ? farewell : "");
+        EXPECT_EQ(link.server.health(), pool::link_health::dying);
+        EXPECT_EQ(link.server.last_error(), farewell);
+    }
 }
 
 TEST(link_async, a_fatal_error_in_a_query_reaches_the_client) {
