@@ -198,8 +198,8 @@ void client_link::record(message& m, byte_span bytes) {
     batch.bytes.append(as_text(bytes));
 }
 
-void client_link::pass(message& m, owed_kind kind) {
-    m.server->push({kind, reply_for::client, errand::of_client, 0, nullptr});
+void client_link::pass(message& m, owed_kind kind, std::unique_ptr<owed_note> note) {
+    m.server->push({kind, reply_for::client, errand::of_client, 0, std::move(note)});
     if (is_extended(m.header.type)) m.server->unsynced = true;
     m.to_server.pass(m.part);
     m.passes = true;
@@ -243,6 +243,7 @@ bool client_link::read_text(message& m, std::string_view sql) {
 void client_link::on_query(message& m) {
     const auto sql = as_text(m.body.first(m.whole() && !m.body.empty() ? m.body.size() - 1 : 0));
     if (read_text(m, sql)) return;
+    auto note = note_unnamed(m);
     unnamed_.reset();
     m.server->batch.recording = false;
     if (barrier_ && m.server->status() != 'E') {
@@ -262,7 +263,7 @@ void client_link::on_query(message& m) {
     m.server->unnamed_client = 0;
     m.server->unnamed_changed_in = m.server->batches;
     m.server->unsynced = false;
-    pass(m, owed_kind::query);
+    pass(m, owed_kind::query, std::move(note));
 }
 
 // A client's SQL-level DEALLOCATE of a statement that it prepared by protocol: the server knows it
@@ -321,10 +322,21 @@ bool client_link::defer_unnamed(const message& m) {
     return true;
 }
 
+// Something of the batch may fail before this message, which is then skipped: what it does to the
+// unnamed statement has to be taken back.
+std::unique_ptr<owed_note> client_link::note_unnamed(const message& m) {
+    if (!m.server->unsynced) return nullptr;
+    auto note = std::make_unique<owed_note>();
+    note->unnamed_before = std::move(unnamed_);
+    note->restores_unnamed = true;
+    return note;
+}
+
 void client_link::on_parse(message& m) {
     protocol::reader in(m.body);
     const auto name = in.text();
     if (name.empty()) {
+        std::unique_ptr<owed_note> note;
         if (m.whole()) {
             const auto query = in.text();
             const auto types = as_text(in.take_rest());
@@ -334,6 +346,7 @@ void client_link::on_parse(message& m) {
                 const auto at = names_.find(protocol::read_deallocate(query).name);
                 if (at != names_.end()) return parse_deallocate(m, at);
             }
+            note = note_unnamed(m);
             if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
             unnamed_->query.assign(query);
             unnamed_->types.assign(types);
@@ -344,7 +357,7 @@ void client_link::on_parse(message& m) {
         m.server->unnamed_client = serial_;
         m.server->unnamed_count = unnamed_count_;
         m.server->unnamed_changed_in = m.server->batches;
-        return pass(m, owed_kind::parse);
+        return pass(m, owed_kind::parse, std::move(note));
     }
     const auto query = in.text();
     const auto types = as_text(in.take_rest());
@@ -450,7 +463,9 @@ void client_link::on_close(message& m) {
     if (m.body.size() < 2) return reject("08P01", "invalid Close message");
     const auto name = as_text(m.body.subspan(1, m.body.size() - 2));
     const bool ours = m.body[0] == 'S' && !name.empty() && max_statements_ != 0;
+    std::unique_ptr<owed_note> note;
     if (m.body[0] == 'S' && name.empty()) {
+        if (m.server != nullptr) note = note_unnamed(m);
         unnamed_.reset();
         if (m.server != nullptr) {
             m.server->unnamed_client = 0;
@@ -458,9 +473,9 @@ void client_link::on_close(message& m) {
         }
     }
     if (m.server != nullptr && ours && defer_name(m)) return;
-    if (m.server != nullptr && !ours) return pass(m, owed_kind::close);
+    if (m.server != nullptr && !ours) return pass(m, owed_kind::close, std::move(note));
 
-    auto note = std::make_unique<owed_note>();
+    note = std::make_unique<owed_note>();
     if (const auto at = ours ? names_.find(name) : names_.end(); at != names_.end()) {
         note->name = name;
         note->named_before = at->second;

@@ -60,6 +60,7 @@ class client_link {
     // What the server link has learnt on this client's behalf.
     void server_reported(std::string_view name, std::string_view value, bool is_own_change);
     void restore_name(const owed_note& note);
+    void restore_unnamed(owed_note& note) noexcept { unnamed_ = std::move(note.unnamed_before); }
     void forget_statements();
     // The last Parse of the unnamed statement failed, or was skipped.
     void forget_unnamed() noexcept { unnamed_.reset(); }
@@ -85,7 +86,8 @@ class client_link {
     void on_close(message& m);
     void on_sync(message& m);
     void on_copy_data(message& m);
-    void pass(message& m, owed_kind kind);
+    void pass(message& m, owed_kind kind, std::unique_ptr<owed_note> note = nullptr);
+    [[nodiscard]] std::unique_ptr<owed_note> note_unnamed(const message& m);
     void pass_renamed(message& m, std::size_t name_at, std::string_view name,
                       std::string_view new_name, owed_kind kind, std::uint64_t statement);
     void bring_statement(message& m, const statement_ptr& wanted_statement);
@@ -101,10 +103,6 @@ class client_link {
     parameter_table& parameters_;
     statement_table& statements_;
     statement_names names_;
-    struct unnamed_statement {
-        std::string query;
-        std::string types;
-    };
     std::unique_ptr<unnamed_statement> unnamed_;
     std::uint64_t unnamed_count_ = 0;
     std::uint64_t serial_;

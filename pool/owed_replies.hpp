@@ -47,13 +47,21 @@ enum class reply_for : std::uint8_t { client, nobody, faked };
 // client's, whose failure means something else.
 enum class errand : std::uint8_t { of_client, settings, clean_up };
 
+// A client's unnamed statement, so that another connection can be given it.
+struct unnamed_statement {
+    std::string query;
+    std::string types;
+};
+
 // What a message that may still fail has changed here already.
 struct owed_note {
     std::string name;              // the client's name for a statement ...
     named_statement named_before;  // ... and what it stood for before (null: nothing)
     bool restores_name = false;
-    statement_ptr evicted;  // closed on the server to make room
-    std::string own_error;  // a whole ErrorResponse to send in place of the server's
+    std::unique_ptr<unnamed_statement> unnamed_before;
+    bool restores_unnamed = false;  // if this message is skipped; if it fails, there is none
+    statement_ptr evicted;          // closed on the server to make room
+    std::string own_error;          // a whole ErrorResponse to send in place of the server's
 };
 
 struct owed_reply {

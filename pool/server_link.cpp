@@ -479,19 +479,26 @@ void server_link::drop_until_sync(client_link* client) {
         ++end;
     skipping = end == owed.size();
     bool parsed_since = false;
-    for (auto i = end; i < owed.size(); ++i)
+    bool changed_since = false;  // a query drops the unnamed statement
+    for (auto i = end; i < owed.size(); ++i) {
         parsed_since = parsed_since || owed.at(i).is_unnamed();
+        changed_since = changed_since || parsed_since || owed.at(i).kind == owed_kind::query;
+    }
     if (!parsed_since) unnamed_client = somebody;
     for (auto i = end; i-- > 0;) {
         auto& entry = owed.at(i);
         if (entry.kind == owed_kind::parse && entry.dest != reply_for::faked) {
             if (entry.statement != 0) prepared.erase(entry.statement);
-            if (entry.statement == 0 && client != nullptr && !parsed_since &&
+            const bool failed_itself = i == 0;
+            if (failed_itself && entry.statement == 0 && client != nullptr && !parsed_since &&
                 entry.dest == reply_for::client) {
                 client->forget_unnamed();
             }
         }
         if (entry.note == nullptr) continue;
+        if (i > 0 && entry.note->restores_unnamed && client != nullptr && !changed_since) {
+            client->restore_unnamed(*entry.note);
+        }
         if (entry.note->evicted != nullptr) {
             const auto id = entry.note->evicted->id;
             prepared.add(entry.note->evicted, 0);
