@@ -116,7 +116,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto cut = converse(script, 1, cut_sound, lost);
     require(whole_sound && cut_sound);
     // (A message that does not belong into a COPY makes the server give up, sooner or later.)
-    require(lost || without_parameters(whole) == without_parameters(cut));
+    // (Nor is it known what an unnamed statement is after one was skipped in a pipeline.)
+    const bool unnamed_lost =
+        whole.find("unnamed prepared") != whole.npos || cut.find("unnamed prepared") != cut.npos;
+    require(lost || unnamed_lost || without_parameters(whole) == without_parameters(cut));
     for (const auto& one : frames(whole)) {
         protocol::frame_header header;
         require(protocol::read_header(protocol::as_bytes(one), header) ==
