@@ -187,7 +187,7 @@ TEST(link_prepared, a_simple_query_destroys_the_unnamed_statement) {
 
 // PostgreSQL would still have the statement before it if the Parse was skipped. Here it is unknown
 // then: an error, and never another statement than the client means.
-TEST(link_prepared, an_unnamed_parse_that_does_not_come_about_leaves_none) {
+TEST(link_prepared, an_unnamed_parse_that_fails_leaves_none_and_a_skipped_one_that_of_before) {
     const script again{bind_to("", ""), execute(), sync()};
     check_cut_client({parse("", "select 2"), sync(), parse("", "syntax"), sync(), bind_to("", ""),
                       execute(), sync()},
@@ -206,7 +206,7 @@ TEST(link_prepared, an_unnamed_parse_that_does_not_come_about_leaves_none) {
             if (stepped) world.settle();
             client.unsent += joined(again);
             world.settle();
-            EXPECT_EQ(outline(client.got), "E(26000)ZE(26000)Z") << skipped[0];
+            EXPECT_EQ(outline(client.got), "E(26000)Z2DDCZ") << skipped[0];
             EXPECT_TRUE(world.all_idle());
         }
     }
