@@ -41,7 +41,7 @@ struct server_link::frame_context {
     outgoing& to_server;
 };
 
-server_link::server_link(parameter_table& table, std::vector<parameter_set::entry> reported)
+server_link::server_link(parameter_table& table, const std::vector<parameter_set::entry>& reported)
     : applied(table.none()),
       parameters_(table),
       reported_(table.with(table.none(), reported)),

@@ -45,7 +45,7 @@ void append_failing_bind(std::string& out);
 
 class server_link {
   public:
-    server_link(parameter_table& parameters, std::vector<parameter_set::entry> reported);
+    server_link(parameter_table& parameters, const std::vector<parameter_set::entry>& reported);
 
     // Takes whole frames, and parts of those that may be streamed, from the front of `in`; returns
     // how many bytes were taken. `client` is null when nobody holds the link.

@@ -167,10 +167,10 @@ class key_trace {
         const std::string_view all(text_ == nullptr ? "" : text_, size_);
         const auto at = all.rfind("BackendKeyData\t");
         if (at == all.npos) return 0;
-        int process_id = 0;
-        int key = 0;
         const std::string line(all.substr(at + 15, all.find('\n', at) - at - 15));
-        return std::sscanf(line.c_str(), "%d %d", &process_id, &key) == 2 ? key : 0;
+        char* behind_id = nullptr;
+        std::strtol(line.c_str(), &behind_id, 10);
+        return static_cast<int>(std::strtol(behind_id, nullptr, 10));
     }
 
   private:

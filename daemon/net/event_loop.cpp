@@ -30,6 +30,7 @@ event_loop::~event_loop() {
     close(epoll_);
 }
 
+// NOLINTNEXTLINE(readability-make-member-function-const): the set of descriptors is its state
 void event_loop::add(int descriptor, watcher& who) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -102,6 +103,7 @@ void event_loop::dispatch(std::span<epoll_event> found) {
 }
 
 void event_loop::end_turn() {
+    // NOLINTNEXTLINE(modernize-loop-convert): whoever is called may ask again, and again_ grows
     for (std::size_t i = 0; i < again_.size(); ++i) {
         auto* who = again_[i];
         again_[i] = nullptr;  // it may ask again, for the next turn's end

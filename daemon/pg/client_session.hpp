@@ -71,7 +71,7 @@ class client_session final : public net::stream_owner,
     void cancel_done();
 
     // From the dedicated server connection.
-    void dedicated_opened(std::shared_ptr<pool::login_result> result);
+    void dedicated_opened(const std::shared_ptr<pool::login_result>& result);
     void dedicated_bytes(protocol::byte_span bytes);
     void dedicated_ended();
 

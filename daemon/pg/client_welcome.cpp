@@ -171,7 +171,7 @@ void client_session::start_dedicated() {
     });
 }
 
-void client_session::dedicated_opened(std::shared_ptr<pool::login_result> result) {
+void client_session::dedicated_opened(const std::shared_ptr<pool::login_result>& result) {
     if (phase_ != phase::welcome) return;
     if (!result->connection.has_value()) return refused(result->failure);
     std::vector<pool::parameter_set::entry> reported = result->connection->reported;

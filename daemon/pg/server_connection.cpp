@@ -34,7 +34,7 @@ net::clock_time spread(net::clock_time born, config::milliseconds lifetime) {
 
 server_connection::server_connection(pg_service& service, pool_entry& pool, net::worker& home,
                                      pool::upstream_connection upstream)
-    : link(service.parameters, std::move(upstream.reported)),
+    : link(service.parameters, upstream.reported),
       service_(service),
       pool_(pool),
       home_(&home),
