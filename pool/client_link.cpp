@@ -539,6 +539,8 @@ void client_link::bring_statement(message& m, const statement_ptr& what) {
     });
     m.server->push({owed_kind::parse, reply_for::nobody, errand::of_client, what->id, nullptr});
     m.server->prepared.add(what, m.server->batches);
+    m.server->names_changed_in =
+        m.server->batches;  // it may be evicted before it is known to be there
 }
 
 void client_link::make_room(message& m) const {

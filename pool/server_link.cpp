@@ -319,9 +319,15 @@ void server_link::on_copy_in(frame_context& frame) {
     if (owed.empty()) return desync();
     copy_in = true;
     const bool extended = owed.head().kind == owed_kind::execute;
-    while (owed.size() > 1 && owed.at(1).kind == owed_kind::sync)
-        owed.erase(1);
-    copy_ended = owed.size() > 1 && owed.at(1).kind == owed_kind::copy_end;
+    std::size_t end = 1;
+    while (end < owed.size() && owed.at(end).kind != owed_kind::copy_end) {
+        if (owed.at(end).kind == owed_kind::sync) {
+            owed.erase(end);
+        } else {
+            ++end;
+        }
+    }
+    copy_ended = end < owed.size();
     bool synced = false;
     for (std::size_t i = 1; i < owed.size(); ++i) {
         synced = synced || owed.at(i).kind == owed_kind::sync;

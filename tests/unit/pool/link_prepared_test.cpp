@@ -141,6 +141,25 @@ TEST(link_prepared, an_evicted_statement_that_was_not_closed_is_still_there) {
                  {.max_statements = 1});
 }
 
+// An earlier pipelined batch brings a statement back and fails, a later one evicts it and fails
+// too.
+TEST(link_prepared, a_statement_that_never_came_back_is_not_put_back_by_an_undo) {
+    pooled_world world(2, 1);
+    auto& holder = world.add_client();
+    auto& client = world.add_client();
+    client.unsent = parse("a", "select 1 a") + sync();
+    world.settle();
+    holder.unsent = query("begin");  // the client gets the other connection, which lacks "a"
+    world.settle();
+    client.got.clear();
+    client.unsent = bind_to("", "nobody") + bind_to("", "a") + execute() + sync() +
+                    parse("", "syntax") + parse("b", "select 1 b") + sync() + bind_to("", "a") +
+                    execute() + sync();
+    world.settle();
+    EXPECT_EQ(outline(client.got), "E(26000)ZE(42601)Z2DCZ");
+    EXPECT_EQ(world.desyncs(), 0U);
+}
+
 TEST(link_prepared, names_pass_unchanged_when_the_feature_is_off) {
     check_script(
         script{query("begin"), parse("a", "select 1"), bind_to("", "a"), execute(), sync()} +
