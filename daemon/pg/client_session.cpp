@@ -377,6 +377,8 @@ void client_session::leave_server(bool cut_short) {
     auto* connection = server_;
     server_ = nullptr;
     count_transaction(steady_clock::now());
+    // The server still reads that message: whatever came next would be taken for the rest of it.
+    if (cut_short) return connection->abandon(true);
     if (mode_ == config::pool_mode::session && connection->link.idle()) {
         // It would hit the reset.
         if (connection->cancelling()) return connection->close("a cancel was under way");
