@@ -73,7 +73,7 @@ TABLE = {
         clock_files=("upstream_login.cpp",)),  # it blocks, on a thread of its own
     "kvstore": Folder(
         ours=frozenset({"protocol", "config", "metrics"}),
-        outside=("boost/json", "boost/system", "nlohmann/", "simdjson") + BOOST_CONTAINERS,
+        outside=("boost/json", "boost/system", "xxhash.h") + BOOST_CONTAINERS,
         files={"file_env_posix.cpp": POSIX}),
     "daemon": Folder(
         ours=frozenset({"protocol", "config", "metrics", "systemd", "pool", "kvstore"}),

@@ -1,0 +1,18 @@
+// Redis's glob patterns over bytes: * ? [a-c] [^x] \c. Linear in pattern times text, whatever the
+// stars (Redis's own matcher was once exponential).
+#pragma once
+
+#include <string_view>
+
+namespace sluice::kvstore {
+
+[[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view text) noexcept;
+
+// What every match begins with, and whether that and a star are the whole pattern.
+struct glob_prefix {
+    std::string_view text;
+    bool rest_is_star = false;
+};
+[[nodiscard]] glob_prefix literal_prefix(std::string_view pattern) noexcept;
+
+}  // namespace sluice::kvstore
