@@ -19,6 +19,7 @@ enum class log_level { debug, info, warning, error };
 enum class log_format { text, json };
 enum class pool_mode { session, transaction, statement };
 enum class auth_type { trust, cleartext, scram_sha_256, cert, passthrough };
+enum class fsync_policy { always, everysec, never };
 enum class tls_mode { disable, allow, require, verify_ca, verify_full };
 
 // Where to listen. TCP: host and port. Unix: `path` is a directory, in which the socket file
@@ -129,6 +130,55 @@ struct postgres_settings {
     bool operator==(const postgres_settings&) const = default;
 };
 
+// A user of the key-value port.
+struct kv_user_settings {
+    std::string password;                 // plain, or a SCRAM-SHA-256$... verifier
+    bool all_projects = false;            // projects: all
+    std::vector<std::uint32_t> projects;  // otherwise these
+
+    bool operator==(const kv_user_settings&) const = default;
+};
+
+struct kv_backup_settings {
+    std::string directory;  // empty: no scheduled backups
+    milliseconds every = 24h;
+    std::uint32_t keep = 7;  // how many of the newest stay
+
+    bool operator==(const kv_backup_settings&) const = default;
+};
+
+// The key-value port and its store. Redis's names where Redis has the setting.
+struct kv_settings {
+    std::vector<listen_address> listen{{listen_address::kind::tcp, "127.0.0.1", {}, 6380}};
+    std::uint32_t listen_backlog = 511;
+    std::string directory = ".replitdb";
+    fsync_policy fsync = fsync_policy::everysec;
+    milliseconds checkpoint_interval = 10s;  // how far a project's file may lag behind
+
+    std::uint64_t max_project_size = std::uint64_t{50} << 20;     // keys and values; 0: no limit
+    std::uint64_t project_size_warning = std::uint64_t{1} << 20;  // a metric counts those above
+    std::uint64_t max_keys = 0;                                   // of one project; 0: no limit
+    std::uint64_t max_key_size = std::uint64_t{512} << 20;
+    std::uint64_t max_value_size = std::uint64_t{512} << 20;
+    std::uint64_t max_memory = std::uint64_t{1} << 30;  // all projects in memory; 0: no limit
+    milliseconds project_idle_timeout = 10min;          // then it leaves memory; 0: stays
+
+    std::uint32_t maxclients = 10000;
+    milliseconds timeout = 0ms;  // idle clients; 0: never
+    milliseconds tcp_keepalive = 300s;
+    std::uint64_t client_output_buffer_limit = std::uint64_t{32} << 20;  // 0: no limit
+    bool protected_mode = true;
+    std::vector<std::string> disabled_commands;
+    milliseconds slowlog_log_slower_than = 10ms;  // 0: off
+    std::uint32_t slowlog_max_len = 128;
+
+    tls_settings tls;
+    std::map<std::string, kv_user_settings> users;  // none: everybody on loopback
+    kv_backup_settings backup;
+
+    bool operator==(const kv_settings&) const = default;
+};
+
 struct monitoring_settings {
     std::vector<listen_address> listen{{listen_address::kind::tcp, "127.0.0.1", {}, 9127}};
 
@@ -139,6 +189,7 @@ struct settings {
     std::uint32_t workers = 0;  // 0: auto, one per core
     log_settings log;
     postgres_settings postgres;
+    kv_settings kv;
     monitoring_settings monitoring;
 
     bool operator==(const settings&) const = default;
