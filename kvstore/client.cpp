@@ -1,0 +1,297 @@
+#include "kvstore/client.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace sluice::kvstore {
+
+namespace {
+
+// Replies go out, and others get their turn, when there is this much of them.
+constexpr std::size_t most_replies = std::size_t{256} << 10;
+// What a change adds to its key and value in a record, and a number's longest text.
+constexpr std::uint64_t room_per_argument = 48;
+constexpr std::uint64_t room_for_a_number = 6000;
+// Queued by MULTI; as Redis's query buffer limit.
+constexpr std::uint64_t most_queued = std::uint64_t{1} << 30;
+
+std::uint64_t room_for(std::span<const std::string_view> args) {
+    std::uint64_t out = room_for_a_number + args.size() * room_per_argument;
+    for (const auto arg : args)
+        out += arg.size();
+    return out;
+}
+
+// As Redis shows what it was sent: cut at 128 bytes, and where a zero byte is.
+std::string_view shown(std::string_view text, std::size_t most = 128) {
+    text = text.substr(0, most);
+    return text.substr(0, text.find('\0'));
+}
+
+std::string unknown_command(std::span<const std::string_view> args) {
+    std::string out = "ERR unknown command '";
+    out += shown(args[0]);
+    out += "', with args beginning with: ";
+    std::string rest;
+    for (std::size_t i = 1; i < args.size() && rest.size() < 128; ++i) {
+        rest += '\'';
+        rest += shown(args[i], 128 - rest.size() + 1);
+        rest += "' ";
+    }
+    return out + rest;
+}
+
+bool to_project(std::string_view text, project_id& out) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+    return error == std::errc() && end == text.data() + text.size() && out <= most_project_id;
+}
+
+// Projects that a command names beside the selected one. A name that is no number is the
+// command's to complain of.
+void add_named(std::span<const std::string_view> args, const command& row,
+               std::vector<project_id>& out) {
+    project_id id = 0;
+    const auto add = [&](std::string_view text) {
+        if (to_project(text, id)) out.push_back(id);
+    };
+    if (row.name == "move" && args.size() > 2) add(args[2]);
+    if (row.name == "swapdb" && args.size() > 2) {
+        add(args[1]);
+        add(args[2]);
+    }
+    if (row.name == "copy") {
+        for (std::size_t i = 3; i + 1 < args.size(); ++i) {
+            if (equals_in_any_case(args[i], "db")) add(args[++i]);
+        }
+    }
+}
+
+}  // namespace
+
+client::progress client::run(protocol::byte_span input, turn& in,
+                             const std::function<void()>& wake) {
+    progress out;
+    waker = &wake;
+    in.changes.now = in.now;
+    protocol::resp_limits limits;
+    while (true) {
+        if (in.reply.size() >= most_replies) {
+            out.next = wants::turn_over;
+            break;
+        }
+        limits.authenticated = who != nullptr;
+        const auto found = parser_.next(input.subspan(out.consumed), limits);
+        if (found == protocol::resp_parser::outcome::incomplete) {
+            out.consumed += parser_.consumed();
+            out.expected = parser_.wanted();
+            break;
+        }
+        if (found == protocol::resp_parser::outcome::broken) {
+            in.counts.protocol_errors.add();
+            protocol::resp_writer(in.reply.text, version)
+                .error("ERR " + std::string(parser_.error()));
+            out.next = wants::close;
+            break;
+        }
+        const auto went = take(parser_.args(), in);
+        if (went == step::again) {
+            out.next = stopped_by_;
+            break;
+        }
+        out.consumed += parser_.consumed();
+        if (went == step::stop || closes) {
+            out.next = wants::close;
+            break;
+        }
+        in.changes.breathe();
+    }
+    waker = nullptr;
+    out.waits_for = in.changes.finish();
+    return out;
+}
+
+const command* client::look_up(std::string_view name) {
+    if (last_ != nullptr && name == last_name_) return last_;
+    const auto* const row = find_command(name);
+    if (row != nullptr) {
+        last_ = row;
+        last_name_ = name;
+    }
+    return row;
+}
+
+client::step client::take(std::span<const std::string_view> args, turn& in) {
+    const auto* const row = look_up(args[0]);
+    if (row == nullptr && (equals_in_any_case(args[0], "post") ||
+                           equals_in_any_case(args[0], "host:"))) {
+        return step::stop;  // a browser was talked into speaking to us
+    }
+    const auto began = in.clock_ns();
+    const auto before = in.reply.here();
+    const auto mode = reply_mode;
+    call what{args, *this, in, protocol::resp_writer(in.reply.text, version), nullptr};
+    stopped_by_ = wants::bytes;
+    const bool refused = is_refused(what, row);
+    if (!refused) {
+        const auto went = begin(what, *row);
+        if (went != step::done) {
+            in.reply.rewind(before);
+            return went;
+        }
+    } else {
+        transaction.broken = transaction.open;
+    }
+    const bool failed = in.reply.text.size() > before.text && in.reply.text[before.text] == '-';
+    if (mode == replies::skip && reply_mode == replies::skip) {
+        reply_mode = replies::on;
+        in.reply.rewind(before);
+    } else if (mode == replies::off && reply_mode == replies::off) {
+        in.reply.rewind(before);
+    } else if (!refused && row->has(flag::write)) {
+        in.reply.note_write(before);
+    }
+    if (row != nullptr) account(what, *row, began, failed);
+    return step::done;
+}
+
+bool client::is_refused(call& what, const command* row) {
+    if (row == nullptr || (row->has(flag::hidden) && !is_control) ||
+        (!what.in.settings->disabled_commands.empty() &&
+         std::find(what.in.settings->disabled_commands.begin(),
+                   what.in.settings->disabled_commands.end(),
+                   row->name) != what.in.settings->disabled_commands.end())) {
+        what.out.error(unknown_command(what.args));
+        return true;
+    }
+    const auto given = static_cast<std::ptrdiff_t>(what.args.size());
+    if (row->arity > 0 ? given != row->arity : given < -row->arity) {
+        what.out.error("ERR wrong number of arguments for '" + std::string(row->name) +
+                       "' command");
+        return true;
+    }
+    if (who == nullptr && !row->has(flag::no_auth)) {
+        what.out.error("NOAUTH Authentication required.");
+        return true;
+    }
+    if (transaction.open && row->has(flag::no_multi)) {
+        what.out.error("ERR Command not allowed inside a transaction");
+        return true;
+    }
+    if (row->has(flag::denyoom) && what.in.db.is_over_memory()) {
+        what.out.error("OOM command not allowed when used memory > 'maxmemory'.");
+        return true;
+    }
+    return false;
+}
+
+client::step client::begin(call& what, const command& row) {
+    if (transaction.open && !row.has(flag::at_once)) {
+        if (row.has(flag::write) && what.in.db.log().refusing()) {
+            (void)has_room(what, 0);
+            transaction.broken = true;
+            return step::done;
+        }
+        queue(what, row);
+        return step::done;
+    }
+    if (row.has(flag::write) && !has_room(what, room_for(what.args))) {
+        return stopped_by_ == wants::room ? step::again : step::done;
+    }
+    const auto went = hold_projects(what, row);
+    if (went != step::done) return went;
+    if (row.has(flag::data) && what.here == nullptr) return step::done;  // it has been answered
+    row.run(what);
+    return stopped_by_ == wants::bytes ? step::done : step::again;
+}
+
+bool client::has_room(call& what, std::uint64_t bytes) {
+    switch (what.in.changes.make_room(bytes)) {
+    case admission::granted: return true;
+    case admission::busy: stopped_by_ = wants::room; return false;
+    case admission::refused: break;
+    }
+    what.in.counts.refused_writes.add();
+    what.out.error("MISCONF Errors writing to the write-ahead log: " + what.in.db.log().why() +
+                   ". Writes are refused until it can be written again; reads go on.");
+    return false;
+}
+
+bool call::reserve(std::uint64_t bytes) {
+    return self.reserve(*this, bytes);
+}
+
+bool client::may_use_project(call& what) {
+    if (select_was_refused) {
+        what.out.error(
+            "ERR no project is selected: the last SELECT was refused. SELECT one that you may "
+            "open, then go on");
+        return false;
+    }
+    if (!is_control && !who->may_open(selected)) {
+        what.out.error("NOPERM user " + who->name + " may not open project " +
+                       std::to_string(selected) + ": SELECT one of its own");
+        return false;
+    }
+    return true;
+}
+
+client::step client::hold_projects(call& what, const command& row) {
+    auto& changes = what.in.changes;
+    if (row.has(flag::everyone)) {
+        changes.hold_all();
+        return step::done;
+    }
+    if (!row.has(flag::data | flag::several)) return step::done;
+    if (row.has(flag::data) && !may_use_project(what)) return step::done;
+    if (!row.has(flag::several)) {
+        if (project_ == nullptr || project_->id() != selected) {
+            changes.release();
+            project_ = what.in.db.find(selected);
+        }
+        changes.hold(project_);
+    } else {
+        std::vector<project_id> ids;
+        if (row.has(flag::data)) ids.push_back(selected);
+        add_named(what.args, row, ids);
+        changes.release();
+        project_list several;
+        for (const auto id : ids) {
+            if (is_control || who->may_open(id)) several.push_back(what.in.db.find(id));
+        }
+        changes.hold_together(std::move(several));
+    }
+    const auto went = bring(what);
+    if (went == step::done && row.has(flag::data) && stopped_by_ == wants::bytes) {
+        what.here = changes.held(selected);
+        if (what.here != nullptr && what.here->state != project::residence::resident) {
+            what.here = nullptr;  // refused: answered
+        }
+    }
+    return went;
+}
+
+// Every project that is held is in memory, or is being brought there, or is refused.
+client::step client::bring(call& what) {
+    for (const auto& one : what.in.changes.held()) {
+        one->used_ms = what.in.now;
+        switch (one->state) {
+        case project::residence::resident: continue;
+        case project::residence::refused:
+            if (what.in.reply.text.empty() || what.out.version() != 0) what.out.error(one->why);
+            return step::done;
+        case project::residence::absent:
+            one->state = project::residence::loading;
+            one->waiting.push_back(*waker);
+            what.in.outside.start_loading(one);
+            stopped_by_ = wants::wake;
+            break;
+        case project::residence::loading:
+            one->waiting.push_back(*waker);
+            stopped_by_ = wants::wake;
+            break;
+        }
+    }
+    return stopped_by_ == wants::wake ? step::again : step::done;
+}
+
+}  // namespace sluice::kvstore

@@ -1,0 +1,148 @@
+// All projects, the log they share, and what leads a project into memory and out of it.
+// Thread-safe. Locks are taken in this order: the registry's, projects' by their ids, the log's.
+// Blocking calls (open, load, checkpoint, …) are for threads that may wait; they say so.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/schema.hpp"
+#include "kvstore/change.hpp"
+#include "kvstore/file_env.hpp"
+#include "kvstore/project.hpp"
+#include "kvstore/write_log.hpp"
+
+namespace sluice::kvstore {
+
+// Start-up failed; the text says what to do.
+struct cannot_open : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct store_counts {
+    std::atomic<std::uint64_t> loads{0};
+    std::atomic<std::uint64_t> unloads{0};
+    std::atomic<std::uint64_t> expired_keys{0};
+    std::atomic<std::uint64_t> checkpoints{0};
+    std::atomic<std::uint64_t> checkpoint_failures{0};
+    std::atomic<std::uint64_t> checkpoint_ns{0};
+    std::atomic<time_ms> last_checkpoint_ms{0};  // that succeeded
+    std::atomic<std::uint64_t> backups{0};
+    std::atomic<std::uint64_t> backup_failures{0};
+    std::atomic<time_ms> last_backup_ms{0};  // that succeeded
+    std::atomic<std::uint64_t> last_backup_bytes{0};
+    std::atomic<std::uint64_t> damaged_projects{0};
+};
+
+class store {
+  public:
+    // Messages for the log of the daemon: level ("info", "warning", "error") and text.
+    using notice = std::function<void(std::string_view level, const std::string& text)>;
+
+    store(file_env& files, const config::kv_settings& settings, notice say);
+    ~store();
+    store(const store&) = delete;
+    store& operator=(const store&) = delete;
+
+    // Blocking, before any other thread: takes the directory's lock, replays the log, begins a new
+    // segment. Throws cannot_open.
+    void open(time_ms now);
+    // Blocking, after every client has gone: saves what is unsaved. False: something could not be.
+    bool close(time_ms now);
+
+    // The project's place in the registry; its data may be absent. Not while holding a project.
+    [[nodiscard]] std::shared_ptr<project> find(project_id id);
+    // Every project in the registry, in the order of ids.
+    [[nodiscard]] std::vector<std::shared_ptr<project>> all();
+    // Keeps the registry as it is: for commands that lock every project.
+    [[nodiscard]] std::unique_lock<std::mutex> hold_registry() {
+        return std::unique_lock(registry_mutex_);
+    }
+    [[nodiscard]] std::vector<std::shared_ptr<project>> all_held();  // under hold_registry()
+
+    // Blocking. Reads the project's file. Its lock is not held by the caller; whoever set `loading`
+    // calls this. Runs what waits for it.
+    void load(project& which, time_ms now);
+
+    // Projects that are not in memory lose what a record up to this one put there.
+    void flush_absent(log_number number) noexcept;
+
+    [[nodiscard]] write_log& log() noexcept { return log_; }
+    // How writers' records become safe: set by the operator, asked for by every batch.
+    [[nodiscard]] bool waits_for_disk() const noexcept {
+        return fsync_.load(std::memory_order_relaxed) == config::fsync_policy::always;
+    }
+    [[nodiscard]] std::shared_ptr<const config::kv_settings> settings() const;
+    void configure(const config::kv_settings& settings);
+
+    // Of all projects in memory.
+    void account(project& of) noexcept;  // under its lock, after changes
+    [[nodiscard]] std::uint64_t memory() const noexcept { return memory_.load(); }
+    [[nodiscard]] bool is_over_memory() const noexcept {
+        const auto most = max_memory_.load(std::memory_order_relaxed);
+        return most != 0 && memory_.load(std::memory_order_relaxed) > most;
+    }
+
+    // One round of what has to be done from time to time; blocking; one thread. Saves projects that
+    // are due (all that are unsaved with `everything`), sends idle ones out of memory, removes what
+    // no longer counts. `pause` is called between slices of a long copy.
+    enum class extent { what_is_due, everything };
+    struct round {
+        std::uint32_t saved = 0;
+        std::uint32_t failed = 0;
+    };
+    round maintain(time_ms now, extent how_much, const std::function<void()>& pause);
+    // Saves one project. Empty: saved, or nothing to save.
+    std::string checkpoint(project& which, time_ms now, const std::function<void()>& pause);
+    // Removes keys whose time has come; call every 100 ms. Not blocking but for projects' locks.
+    void expire(time_ms now);
+
+    // Blocking; on the maintenance thread: a consistent copy of everything in a new directory.
+    // Empty: made. `made` gets its path and size.
+    struct backup_made {
+        std::string path;
+        std::uint64_t bytes = 0;
+        std::uint64_t projects = 0;
+    };
+    std::string backup(const std::string& into, time_ms now, const std::function<void()>& pause,
+                       backup_made& made);
+
+    [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+    [[nodiscard]] file_env& files() noexcept { return files_; }
+    store_counts counts;
+
+  private:
+    friend class checkpointer;
+    void replay(time_ms now);
+    void read_file(project& which, table& keys, std::uint64_t& bytes, time_ms now);
+    void set_aside(project& which, const std::string& what);
+    void release_log();
+    [[nodiscard]] std::string path_of(project_id id) const;
+    std::string write_snapshot(project& which, class snapshot& from, time_ms now);
+    void remove_flushed();
+    bool send_out(const std::shared_ptr<project>& which, time_ms now,
+                  const std::function<void()>& pause);
+
+    file_env& files_;
+    std::string directory_;
+    notice say_;
+    mutable std::mutex settings_mutex_;
+    std::shared_ptr<const config::kv_settings> settings_;
+    std::atomic<config::fsync_policy> fsync_;
+    std::atomic<std::uint64_t> max_memory_{0};
+    std::unique_ptr<held_lock> lock_;
+    std::mutex registry_mutex_;
+    std::map<project_id, std::shared_ptr<project>> registry_;
+    std::atomic<std::uint64_t> memory_{0};
+    std::atomic<log_number> flushed_{0};  // clear_all's number
+    bool flush_is_pending_ = false;       // files that it emptied are still there; registry's lock
+    write_log log_;
+};
+
+}  // namespace sluice::kvstore
