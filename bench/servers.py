@@ -267,6 +267,7 @@ postgres:
     {DATABASE}: {{url: "{url}"}}
   users:
     {USER}: {{password: "{postgres.scram_secret()}"}}
+kv: {{listen: []}}
 monitoring:
   listen: ["127.0.0.1:{free_port()}"]
 """)

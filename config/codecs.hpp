@@ -23,9 +23,9 @@ struct value_traits {
     bool is_secret = false;  // never shown, in errors neither
 };
 
-template <std::uint32_t Min, std::uint32_t Max>
+template <std::uint32_t Min, std::uint32_t Max, class Value = std::uint32_t>
 struct count {
-    using value = std::uint32_t;
+    using value = Value;
     static constexpr std::string_view name = "number";
     static constexpr value_traits traits{};
     static std::string expected() { return expected_count(Min, Max); }
@@ -57,6 +57,46 @@ struct duration {
     static std::string expected() { return expected_duration(); }
     static void read(std::string_view text, value& out) { out = parse_duration(text); }
     static std::string show(const value& in) { return show_duration(in); }
+};
+
+// Where zero would mean "without a pause" rather than "off".
+struct interval : duration {
+    static std::string expected() { return expected_interval(); }
+    static void read(std::string_view text, value& out) {
+        value parsed{};
+        try {
+            parsed = parse_duration(text);
+        } catch (const bad_value&) {
+            throw bad_value(expected());
+        }
+        if (parsed == 0ms) throw bad_value(expected());
+        out = parsed;
+    }
+};
+
+// Min is 0 where zero stands for "no limit"; Max 0: no bound of its own.
+template <std::uint64_t Min, std::uint64_t Max = 0>
+struct byte_size {
+    using value = std::uint64_t;
+    static constexpr std::string_view name = "size";
+    static constexpr value_traits traits{};
+    static std::string expected() {
+        auto out = expected_size();
+        if (Min > 0) out += ", at least " + show_size(Min);
+        if (Max > 0) out += ", at most " + show_size(Max);
+        return out;
+    }
+    static void read(std::string_view text, value& out) {
+        value parsed = 0;
+        try {
+            parsed = parse_size(text);
+        } catch (const bad_value&) {
+            throw bad_value(expected());
+        }
+        if (parsed < Min || (Max > 0 && parsed > Max)) throw bad_value(expected());
+        out = parsed;
+    }
+    static std::string show(const value& in) { return show_size(in); }
 };
 
 // The kernel takes keepalive times in seconds, up to 32767 of them.
@@ -106,6 +146,15 @@ struct file_path {
         out = text;
     }
     static std::string show(const value& in) { return in.empty() ? "none" : in; }
+};
+
+struct directory_path : file_path {
+    static constexpr std::string_view name = "directory";
+    static std::string expected() { return "the path of a directory"; }
+    static void read(std::string_view text, value& out) {
+        if (text.empty()) throw bad_value(expected());
+        out = text;
+    }
 };
 
 struct connection_string {
@@ -185,11 +234,13 @@ struct address_list {
     static std::string show(const value& in) { return show_list(in, show_address); }
 };
 
-// HTTP is not spoken on unix sockets.
+// HTTP and RESP are not spoken on unix sockets. Port: the one that examples name.
+template <std::uint32_t Port>
 struct tcp_address_list : address_list {
     static std::string expected() {
-        return "host:port with a port from 1 to 65535, e.g. 127.0.0.1:9127 or *:9127 (all "
-               "addresses)";
+        const auto port = std::to_string(Port);
+        return "host:port with a port from 1 to 65535, e.g. 127.0.0.1:" + port + " or *:" + port +
+               " (all addresses)";
     }
     static void read(std::string_view text, value& out) {
         try {
@@ -212,6 +263,28 @@ struct name_list {
     }
     static std::string show(const value& in) {
         return show_list(in, [](const std::string& one) { return one; });
+    }
+};
+
+// Redis's names of commands, which no one writes in one case: kept in small letters.
+struct command_list : name_list {
+    static constexpr std::string_view name = "list of commands";
+    static std::string expected() { return "the name of a command, e.g. flushall"; }
+    static void read(std::string_view text, value& out);
+};
+
+// What follows `projects:` of a user of the key-value port. Both members are its value.
+struct project_list {
+    static constexpr std::string_view name = "list of numbers or `all`";
+    static constexpr value_traits traits{.is_list = true};
+    static constexpr std::uint32_t most = 2147483647;
+    static std::string expected() {
+        return "all, or " + expected_count(0, most) + " for each project";
+    }
+    static void read(std::string_view text, kv_user_settings& out);
+    static std::string show(const kv_user_settings& in) {
+        if (in.all_projects) return "all";
+        return show_list(in.projects, [](std::uint32_t one) { return std::to_string(one); });
     }
 };
 

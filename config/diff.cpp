@@ -59,6 +59,8 @@ changes diff(const settings& before, const settings& after) {
     } else if (old_pg.users) {
         compare_entries(out, users_key, applies::live, user_fields(), *old_pg.users, *new_pg.users);
     }
+    compare_entries(out, kv_users_key, applies::live, kv_user_fields(), before.kv.users,
+                    after.kv.users);
     return out;
 }
 

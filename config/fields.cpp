@@ -85,7 +85,32 @@ constexpr auto tls(std::string_view key, std::string_view unit, applies change,
                                                                                       change, text);
 }
 
+template <class Codec, auto Member>
+constexpr auto kv(std::string_view key, std::string_view unit, applies change,
+                  std::string_view text) {
+    return row<settings, Codec, &settings::kv, Member>(key, unit, change, text);
+}
+
+template <class Codec, auto Member>
+constexpr auto kv_tls(std::string_view key, std::string_view unit, applies change,
+                      std::string_view text) {
+    return row<settings, Codec, &settings::kv, &kv_settings::tls, Member>(key, unit, change, text);
+}
+
+template <class Codec, auto Member>
+constexpr auto kv_backup(std::string_view key, std::string_view unit, applies change,
+                         std::string_view text) {
+    return row<settings, Codec, &settings::kv, &kv_settings::backup, Member>(key, unit, change,
+                                                                             text);
+}
+
 using p = postgres_settings;
+using k = kv_settings;
+
+constexpr std::uint64_t largest_item = std::uint64_t{512} << 20;  // as in Redis
+using item_size = byte_size<1, largest_item>;
+using size_limit = byte_size<0>;
+using key_count = count<0, 4294967295, std::uint64_t>;
 
 constexpr std::array global_rows{
     top<thread_count, &settings::workers>("workers", "threads", restart,
@@ -212,7 +237,81 @@ constexpr std::array global_rows{
     pg<name_list, &p::stats_users>("postgres.stats_users", "", live,
                                    "Users that may read the admin database."),
 
-    top<tcp_address_list, &settings::monitoring, &monitoring_settings::listen>(
+    kv<tcp_address_list<6380>, &k::listen>(
+        "kv.listen", "", restart,
+        "Where Redis clients connect to the key-value store; `[]` turns the store off."),
+    kv<count<1, 65535>, &k::listen_backlog>("kv.listen_backlog", "connections", restart,
+                                            "Connections that the kernel holds until accepted."),
+    kv<directory_path, &k::directory>(
+        "kv.directory", "", restart,
+        "Where the projects' files and the log are; relative to the directory that sluice is "
+        "started in."),
+    kv<choice<fsync_policy>, &k::fsync>(
+        "kv.fsync", "", live,
+        "When a write is on the disk: always (before it is answered), everysec (within a second) "
+        "or never (when the kernel likes)."),
+    kv<interval, &k::checkpoint_interval>(
+        "kv.checkpoint_interval", "seconds", live,
+        "How far a project's file may lag behind the log, which holds the rest."),
+    kv<size_limit, &k::max_project_size>(
+        "kv.max_project_size", "", live,
+        "Keys and values of one project together; writes beyond it are refused. 0 is no limit."),
+    kv<size_limit, &k::project_size_warning>(
+        "kv.project_size_warning", "", live,
+        "The metric `sluice_kv_large_projects` counts the projects above this size; 0 counts "
+        "none."),
+    kv<key_count, &k::max_keys>("kv.max_keys", "keys", live, "Keys of one project; 0 is no limit."),
+    kv<item_size, &k::max_key_size>("kv.max_key_size", "", live, "The longest key."),
+    kv<item_size, &k::max_value_size>("kv.max_value_size", "", live, "The longest value."),
+    kv<size_limit, &k::max_memory>(
+        "kv.max_memory", "", live,
+        "Memory for all projects in use; above it idle ones leave memory first. 0 is no limit."),
+    kv<duration, &k::project_idle_timeout>(
+        "kv.project_idle_timeout", "seconds", live,
+        "A project that nobody used for so long leaves memory; 0 keeps it."),
+    kv<positive, &k::maxclients>("kv.maxclients", "connections", live,
+                                 "Client connections in all."),
+    kv<duration, &k::timeout>("kv.timeout", "seconds", live,
+                              "Clients that idle for longer are disconnected; 0 is never."),
+    kv<kernel_seconds, &k::tcp_keepalive>(
+        "kv.tcp_keepalive", "seconds", live,
+        "Silence after which the kernel probes a connection; 0 does not probe."),
+    kv<size_limit, &k::client_output_buffer_limit>(
+        "kv.client_output_buffer_limit", "", live,
+        "A client that leaves more than this unread is disconnected; 0 is no limit."),
+    kv<on_off, &k::protected_mode>(
+        "kv.protected_mode", "", live,
+        "Without `kv.users`, clients that are not on loopback are refused."),
+    kv<command_list, &k::disabled_commands>(
+        "kv.disabled_commands", "", live,
+        "Commands that are answered as if they did not exist, e.g. flushall."),
+    kv<duration, &k::slowlog_log_slower_than>(
+        "kv.slowlog_log_slower_than", "seconds", live,
+        "Commands that take longer are kept for SLOWLOG GET; 0 is off."),
+    kv<limit, &k::slowlog_max_len>("kv.slowlog_max_len", "commands", live,
+                                   "How many of them are kept."),
+
+    kv_tls<choice<tls_mode>, &tls_settings::mode>(
+        "kv.tls.mode", "", restart,
+        "TLS towards clients: disable, allow (they choose), require, verify-ca or verify-full "
+        "(clients show a certificate)."),
+    kv_tls<file_path, &tls_settings::certificate>("kv.tls.certificate", "", live,
+                                                  "PEM file with the certificate and its chain, "
+                                                  "leaf first."),
+    kv_tls<file_path, &tls_settings::key>("kv.tls.key", "", live, "PEM file with the private key."),
+    kv_tls<file_path, &tls_settings::client_ca>(
+        "kv.tls.client_ca", "", live,
+        "PEM file with the authorities that clients' certificates must come from."),
+
+    kv_backup<directory_path, &kv_backup_settings::directory>(
+        "kv.backup.directory", "", live, "Where scheduled backups go; without it there are none."),
+    kv_backup<duration, &kv_backup_settings::every>("kv.backup.every", "seconds", live,
+                                                    "The time from one backup to the next."),
+    kv_backup<positive, &kv_backup_settings::keep>(
+        "kv.backup.keep", "backups", live,
+        "How many of the newest backups stay; older ones are removed."),
+
+    top<tcp_address_list<9127>, &settings::monitoring, &monitoring_settings::listen>(
         "monitoring.listen", "", restart,
         "Where `/metrics`, `/healthz` and `/readyz` are served; `[]` serves them nowhere."),
 };
@@ -269,6 +368,35 @@ constexpr std::array user_rows{
                                           "As in `postgres`."),
 };
 
+// Two members and one key, so that row() does not fit.
+constexpr field<kv_user_settings> projects_row() {
+    using owner = kv_user_settings;
+    field<owner> out;
+    out.key = "projects";
+    out.type = project_list::name;
+    out.change = live;
+    out.text = "The projects that the user may open.";
+    out.traits = project_list::traits;
+    out.expected = [] { return project_list::expected(); };
+    out.read = [](owner& user, std::string_view value) { project_list::read(value, user); };
+    out.clear = [](owner& user) {
+        user.all_projects = false;
+        user.projects.clear();
+    };
+    out.show = [](const owner& user) { return project_list::show(user); };
+    out.same = [](const owner& one, const owner& other) {
+        return one.all_projects == other.all_projects && one.projects == other.projects;
+    };
+    return out;
+}
+
+constexpr std::array kv_user_rows{
+    row<kv_user_settings, password, &kv_user_settings::password>(
+        "password", "", live,
+        "A password or a verifier that `sluice hash-password` made. Every user needs one."),
+    projects_row(),
+};
+
 }  // namespace
 
 std::span<const field<settings>> global_fields() {
@@ -279,6 +407,9 @@ std::span<const field<database_settings>> database_fields() {
 }
 std::span<const field<user_settings>> user_fields() {
     return user_rows;
+}
+std::span<const field<kv_user_settings>> kv_user_fields() {
+    return kv_user_rows;
 }
 
 }  // namespace sluice::config

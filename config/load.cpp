@@ -26,8 +26,9 @@ struct absent_section {
     std::string_view key;
     std::string_view feature;
 };
-constexpr std::array absent_sections{absent_section{"kv", "the key-value port"},
-                                     absent_section{"gateway", "the HTTP gateway"}};
+constexpr std::array absent_sections{absent_section{"gateway", "the HTTP gateway"}};
+
+constexpr std::array map_keys{databases_key, users_key, kv_users_key};
 
 class loader {
   public:
@@ -111,6 +112,10 @@ class loader {
         }
         if (inner_key == users_key) {
             read_entries(value, path, user_fields(), out_.settings.postgres.users.emplace());
+            return true;
+        }
+        if (inner_key == kv_users_key) {
+            read_entries(value, path, kv_user_fields(), out_.settings.kv.users);
             return true;
         }
         for (const auto& absent : absent_sections) {
@@ -197,11 +202,14 @@ class loader {
             here.push_back(rest.substr(0, rest.find('.')));
         }
         if constexpr (std::is_same_v<Owner, settings>) {
-            for (const auto name :
-                 {databases_key, users_key, std::string_view("kv"), std::string_view("gateway")}) {
+            for (const auto name : map_keys) {
                 if (name.substr(0, name.rfind('.') + 1) == prefix) {
                     here.push_back(name.substr(prefix.size()));
                 }
+            }
+            if (prefix.empty()) {
+                for (const auto& absent : absent_sections)
+                    here.push_back(absent.key);
             }
         }
         auto hint = std::string(renamed_setting(key));
@@ -215,7 +223,7 @@ class loader {
         for (const auto& row : global_fields()) {
             if (row.key.ends_with("." + key)) return std::string(row.key);
         }
-        for (const auto name : {databases_key, users_key}) {
+        for (const auto name : map_keys) {
             if (name.ends_with("." + key)) return std::string(name);
         }
         return {};

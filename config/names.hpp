@@ -41,6 +41,12 @@ inline constexpr std::array names_of<auth_type>{
     name_pair<auth_type>{auth_type::passthrough, "passthrough"}};
 
 template <>
+inline constexpr std::array names_of<fsync_policy>{
+    name_pair<fsync_policy>{fsync_policy::always, "always"},
+    name_pair<fsync_policy>{fsync_policy::everysec, "everysec"},
+    name_pair<fsync_policy>{fsync_policy::never, "never"}};
+
+template <>
 inline constexpr std::array names_of<tls_mode>{
     name_pair<tls_mode>{tls_mode::disable, "disable"},
     name_pair<tls_mode>{tls_mode::allow, "allow"},

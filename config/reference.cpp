@@ -6,7 +6,11 @@ namespace sluice::config {
 
 namespace {
 
-constexpr std::string_view monitoring = "monitoring.";
+// What is of Postgres and what is of nobody comes first on the page.
+int place(const reference_row& row) {
+    if (row.key.starts_with("kv.")) return 1;
+    return row.key.starts_with("monitoring.") ? 2 : 0;
+}
 
 template <class Owner>
 void append(std::vector<reference_row>& out, const std::string& prefix,
@@ -30,9 +34,13 @@ std::vector<reference_row> reference() {
                    "The users that clients may log in as. Absent: the users and passwords of the "
                    "databases' URLs. `{}`: nobody."});
     append(out, std::string(users_key) + ".<name>.", user_fields());
-    // What is global and not of Postgres comes last on the page.
-    std::stable_partition(out.begin(), out.end(),
-                          [](const auto& row) { return !row.key.starts_with(monitoring); });
+    out.push_back(
+        {std::string(kv_users_key), "mapping", "none", "", applies::live,
+         "The users that clients may log in as. None: nobody is asked for a password, and "
+         "every project is open."});
+    append(out, std::string(kv_users_key) + ".<name>.", kv_user_fields());
+    std::stable_sort(out.begin(), out.end(),
+                     [](const auto& one, const auto& other) { return place(one) < place(other); });
     return out;
 }
 

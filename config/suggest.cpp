@@ -47,22 +47,30 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
     return best;
 }
 
-std::string_view renamed_setting(std::string_view pgbouncer_name) noexcept {
+std::string_view renamed_setting(std::string_view their_name) noexcept {
     using renamed = std::pair<std::string_view, std::string_view>;
     constexpr std::array names{
+        renamed{"appendfsync", "kv.fsync"},
         renamed{"auth_file", "postgres.users"},
         renamed{"client_tls_ca_file", "postgres.tls.client_ca"},
         renamed{"client_tls_cert_file", "postgres.tls.certificate"},
         renamed{"client_tls_key_file", "postgres.tls.key"},
         renamed{"client_tls_sslmode", "postgres.tls.mode"},
         renamed{"default_pool_size", "postgres.pool_size"},
+        renamed{"dir", "kv.directory"},
         renamed{"listen_addr", "postgres.listen"},
         renamed{"listen_port", "postgres.listen"},
+        renamed{"maxmemory", "kv.max_memory"},
+        renamed{"rename-command", "kv.disabled_commands"},
+        renamed{"requirepass", "kv.users"},
         renamed{"server_tls_sslmode", "sslmode in a database's url"},
+        renamed{"tls-ca-cert-file", "kv.tls.client_ca"},
+        renamed{"tls-cert-file", "kv.tls.certificate"},
+        renamed{"tls-key-file", "kv.tls.key"},
         renamed{"unix_socket_dir", "postgres.listen"},
     };
     for (const auto& [theirs, ours] : names) {
-        if (theirs == pgbouncer_name) return ours;
+        if (theirs == their_name) return ours;
     }
     return {};
 }

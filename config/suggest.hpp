@@ -11,8 +11,8 @@ namespace sluice::config {
 [[nodiscard]] std::string_view nearest(std::string_view word,
                                        std::span<const std::string_view> candidates);
 
-// Where a setting of PgBouncer has its place here, for the names that differ; empty when it has no
-// other name.
-[[nodiscard]] std::string_view renamed_setting(std::string_view pgbouncer_name) noexcept;
+// Where a setting of PgBouncer or Redis has its place here, for the names that differ; empty when
+// it has no other name.
+[[nodiscard]] std::string_view renamed_setting(std::string_view their_name) noexcept;
 
 }  // namespace sluice::config

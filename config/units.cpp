@@ -47,6 +47,10 @@ std::string expected_duration() {
     return "a duration such as 500ms, 60s, 5min, 1h or 1d (at most 365d; 0 is off)";
 }
 
+std::string expected_interval() {
+    return "a duration above 0 such as 10s, 5min, 1h or 1d (at most 365d)";
+}
+
 std::string expected_size() {
     return "a size such as 4096, 64KiB or 50MiB";
 }
@@ -103,6 +107,16 @@ std::string show_duration(std::chrono::milliseconds value) {
     if (whole(1min) && value >= 5min) return times(1min) + "min";
     if (whole(1s)) return times(1s) + "s";
     return times(1ms) + "ms";
+}
+
+std::string show_size(std::uint64_t value) {
+    using shown_unit = std::pair<unsigned, std::string_view>;
+    for (const auto& [bits, name] :
+         {shown_unit{30, "GiB"}, shown_unit{20, "MiB"}, shown_unit{10, "KiB"}}) {
+        const auto whole = value >> bits;
+        if (whole != 0 && whole << bits == value) return std::to_string(whole) + std::string(name);
+    }
+    return std::to_string(value);
 }
 
 }  // namespace sluice::config

@@ -23,9 +23,13 @@ inline constexpr std::chrono::milliseconds longest_duration = std::chrono::hours
 
 // The form that the contract and the reference use: 60s, 5min, 1h, 500ms; 0 when off.
 [[nodiscard]] std::string show_duration(std::chrono::milliseconds value);
+// The largest binary unit of which it is a whole number: 50MiB, 1GiB, 1000.
+[[nodiscard]] std::string show_size(std::uint64_t value);
 
 [[nodiscard]] std::string expected_duration();
 [[nodiscard]] std::string expected_size();
+// Of more than 0, and of at most 365 days.
+[[nodiscard]] std::string expected_interval();
 [[nodiscard]] std::string expected_count(std::uint32_t min, std::uint32_t max);
 [[nodiscard]] std::string expected_switch();
 

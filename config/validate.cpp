@@ -1,11 +1,13 @@
 #include "config/validate.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "config/address.hpp"
 #include "config/document.hpp"
 #include "config/fields.hpp"
 #include "config/names.hpp"
+#include "config/units.hpp"
 
 namespace sluice::config {
 
@@ -13,29 +15,58 @@ namespace {
 
 using found_mistake = std::optional<mistake>;
 
-found_mistake check_tls(const postgres_settings& postgres) {
-    const auto& tls = postgres.tls;
-    const auto needs = [](std::string_view key, std::string_view what, std::string_view reason) {
-        return mistake{"postgres.tls." + std::string(key), "nothing",
-                       std::string(what) + ", because " + std::string(reason)};
-    };
-    const auto mode = "postgres.tls.mode is " + std::string(name_of(tls.mode));
+mistake lacks_file(const std::string& key, const std::string& reason) {
+    return {key, "nothing", "a PEM file, because " + reason};
+}
+
+// `section`: postgres.tls or kv.tls.
+found_mistake check_tls(const std::string& section, const tls_settings& tls) {
+    const auto mode = section + ".mode is " + std::string(name_of(tls.mode));
     if (tls.mode != tls_mode::disable) {
-        if (tls.certificate.empty()) return needs("certificate", "a PEM file", mode);
-        if (tls.key.empty()) return needs("key", "a PEM file", mode);
+        if (tls.certificate.empty()) return lacks_file(section + ".certificate", mode);
+        if (tls.key.empty()) return lacks_file(section + ".key", mode);
     }
     if (tls.mode == tls_mode::verify_ca || tls.mode == tls_mode::verify_full) {
-        if (tls.client_ca.empty()) return needs("client_ca", "a PEM file", mode);
-    }
-    if (postgres.auth_type == auth_type::cert) {
-        constexpr std::string_view reason = "postgres.auth_type is cert";
-        if (tls.client_ca.empty()) return needs("client_ca", "a PEM file", reason);
-        if (tls.mode == tls_mode::disable) {
-            return mistake{"postgres.tls.mode", "disable",
-                           "a mode with TLS, because postgres.auth_type is cert"};
-        }
+        if (tls.client_ca.empty()) return lacks_file(section + ".client_ca", mode);
     }
     return std::nullopt;
+}
+
+found_mistake check_certificate_login(const postgres_settings& postgres) {
+    if (postgres.auth_type != auth_type::cert) return std::nullopt;
+    if (postgres.tls.client_ca.empty()) {
+        return lacks_file("postgres.tls.client_ca", "postgres.auth_type is cert");
+    }
+    if (postgres.tls.mode != tls_mode::disable) return std::nullopt;
+    return mistake{"postgres.tls.mode", "disable",
+                   "a mode with TLS, because postgres.auth_type is cert"};
+}
+
+found_mistake check_kv_users(const kv_settings& kv) {
+    for (const auto& [name, user] : kv.users) {
+        if (!user.password.empty()) continue;
+        return mistake{key_path(key_path(std::string(kv_users_key), name), "password"), "nothing",
+                       "a password, which every user of the key-value port needs"};
+    }
+    return std::nullopt;
+}
+
+bool same_directory(const std::string& one, const std::string& other) {
+    const auto plain = [](const std::string& path) {
+        return (std::filesystem::path(path) / "").lexically_normal();
+    };
+    return plain(one) == plain(other);
+}
+
+found_mistake check_backup(const kv_settings& kv) {
+    if (kv.backup.directory.empty()) return std::nullopt;
+    if (kv.backup.every == 0ms) {
+        return mistake{"kv.backup.every", "0",
+                       "a duration above 0, because kv.backup.directory is set"};
+    }
+    if (!same_directory(kv.backup.directory, kv.directory)) return std::nullopt;
+    return mistake{"kv.backup.directory", "the directory of the store",
+                   "another directory than kv.directory"};
 }
 
 found_mistake check_users(const postgres_settings& postgres) {
@@ -103,15 +134,60 @@ found_mistake check_addresses(const settings& all) {
         return std::nullopt;
     };
     if (auto found = add("postgres.listen", all.postgres.listen)) return found;
+    if (auto found = add("kv.listen", all.kv.listen)) return found;
     return add("monitoring.listen", all.monitoring.listen);
+}
+
+// Whether only programs on this machine reach it. A name may mean any address.
+bool is_loopback(const listen_address& address) {
+    const auto& host = address.host;
+    if (address.type == listen_address::kind::unix_socket) return true;
+    const bool ipv4 = host.find_first_not_of("0123456789.") == std::string::npos;
+    return host == "localhost" || host == "::1" || (ipv4 && host.starts_with("127."));
+}
+
+void doubt_kv_access(const kv_settings& kv, std::vector<std::string>& out) {
+    const auto open = std::find_if_not(kv.listen.begin(), kv.listen.end(), is_loopback);
+    if (open == kv.listen.end()) return;
+    const auto where = "kv.listen: " + show_address(*open) + " is reached from other machines";
+    if (kv.users.empty() && kv.protected_mode) {
+        out.push_back(where +
+                      ", whose clients are refused, because there are no kv.users and "
+                      "kv.protected_mode is on");
+        return;
+    }
+    if (kv.users.empty()) {
+        out.push_back(where + ", and without kv.users everybody there may read and write all");
+    }
+    if (kv.tls.mode == tls_mode::disable) {
+        out.push_back(where + ", and with kv.tls.mode disable passwords and data travel readable");
+    }
+}
+
+void doubt_kv(const kv_settings& kv, std::vector<std::string>& out) {
+    if (kv.listen.empty()) return;
+    doubt_kv_access(kv, out);
+    for (const auto& [name, user] : kv.users) {
+        if (user.all_projects || !user.projects.empty()) continue;
+        out.push_back(key_path(std::string(kv_users_key), name) +
+                      ": may open no project; write projects: all, or a list of them");
+    }
+    if (kv.max_memory != 0 && kv.max_project_size > kv.max_memory) {
+        out.push_back("kv.max_project_size: " + show_size(kv.max_project_size) +
+                      " is more than the kv.max_memory of " + show_size(kv.max_memory));
+    }
 }
 
 }  // namespace
 
 found_mistake find_mistake(const settings& all) {
-    if (auto found = check_tls(all.postgres)) return found;
+    if (auto found = check_tls("postgres.tls", all.postgres.tls)) return found;
+    if (auto found = check_certificate_login(all.postgres)) return found;
     if (auto found = check_users(all.postgres)) return found;
     if (auto found = check_sizes(all.postgres)) return found;
+    if (auto found = check_tls("kv.tls", all.kv.tls)) return found;
+    if (auto found = check_kv_users(all.kv)) return found;
+    if (auto found = check_backup(all.kv)) return found;
     return check_addresses(all);
 }
 
@@ -121,6 +197,7 @@ std::vector<std::string> find_doubts(const settings& all) {
         out.push_back(std::string(databases_key) +
                       ": there is no database, so every Postgres client is turned away");
     }
+    doubt_kv(all.kv, out);
     return out;
 }
 

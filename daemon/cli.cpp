@@ -47,15 +47,15 @@ void print_listeners(std::ostream& out, std::string_view what,
 }
 
 // The files that only `serve` opens: TLS reads them itself.
-void check_files(const config::tls_settings& tls, const found_configuration& found,
-                 const config::environment& env) {
+void check_files(const char* section, const config::tls_settings& tls,
+                 const found_configuration& found, const config::environment& env) {
     if (tls.mode == config::tls_mode::disable) return;
     const std::array<std::pair<const char*, const std::string*>, 3> files{
         {{"certificate", &tls.certificate}, {"key", &tls.key}, {"client_ca", &tls.client_ca}}};
     for (const auto& [key, path] : files) {
         if (path->empty()) continue;
         if (const auto content = env.read_file(*path); content.error) {
-            throw config::config_error(found.file, 0, std::string("postgres.tls.") + key,
+            throw config::config_error(found.file, 0, std::string(section) + "." + key,
                                        *path + " (" + content.error.message() + ")",
                                        "a readable PEM file");
         }
@@ -65,10 +65,12 @@ void check_files(const config::tls_settings& tls, const found_configuration& fou
 int check(const std::string& file, const command_line& with) {
     const auto found = find_configuration(file, with.env);
     const auto& settings = found.content.settings;
-    check_files(settings.postgres.tls, found, with.env);
+    check_files("postgres.tls", settings.postgres.tls, found, with.env);
+    check_files("kv.tls", settings.kv.tls, found, with.env);
     with.out << "configuration is fine: "
              << (found.file.empty() ? "DATABASE_URL and defaults" : found.file) << '\n';
     print_listeners(with.out, "postgres", settings.postgres.listen);
+    print_listeners(with.out, "key-value", settings.kv.listen);
     print_listeners(with.out, "monitoring", settings.monitoring.listen);
     print_warnings(with.out, found.content);
     return exit_fine;

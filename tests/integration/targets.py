@@ -390,6 +390,8 @@ class Factory:
                 "users": {name: {"password": PASSWORDS[name]}
                           for name in ("app", "alice", "bob")},
             },
+            # Off, since every daemon would want the default port; a test asks for its own.
+            "kv": {"listen": []},
             "monitoring": {"listen": [f"127.0.0.1:{free_port()}"]},
         }
 

@@ -363,7 +363,7 @@ def test_users_of_the_urls_are_the_users_when_none_are_configured(make_sluice):
 def test_database_url_alone_serves_its_own_user(make_sluice, pg, tmp_path):
     """No configuration file: the URL's own database, user and password; default ports."""
     port = 6432
-    for default in (port, 9127):
+    for default in (port, 6380, 9127):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", default)) == 0:
                 pytest.skip(f"something listens on {default}")

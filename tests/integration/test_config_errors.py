@@ -20,6 +20,11 @@ postgres:
     app: {url: "postgresql://app:url-secret@127.0.0.1:1/app"}
   users:
     app: {password: "user-secret"}
+kv:
+  listen: []
+  max_value_size: 1MiB
+  users:
+    store: {password: "user-secret", projects: [1]}
 monitoring:
   listen: ["127.0.0.1:MORE"]
 """
@@ -55,6 +60,8 @@ def test_full_configuration_of_the_contract_passes_the_check(tmp_path, server_ce
                             "query_timeout": "1min"},
                   "bob": {"password": wire.scram_verifier("x")}},
         "admin_users": ["admin"], "stats_users": ["stats"]},
+        "kv": {"listen": ["127.0.0.1:6380"], "directory": ".replitdb", "fsync": "everysec",
+               "max_project_size": "50MiB", "users": {}},
         "monitoring": {"listen": ["127.0.0.1:9127"]}})
     code, output, _ = check(tmp_path, text, environment={
         "DATABASE_URL": "postgresql://app:x@localhost/app", "ALICE_PASSWORD": "y"})
@@ -87,6 +94,11 @@ MISTAKES = {
     "tls_without_certificate": ("pool_size: 5", "tls: {mode: require}", ["certificate"]),
     "verify_without_ca": ("pool_size: 5", "tls: {mode: verify-full, certificate: /x, key: /y}",
                           ["client_ca"]),
+    "store_size_without_a_known_unit": ("1MiB", "1MB/s", ["max_value_size", "1MB/s"]),
+    "store_value_too_large": ("1MiB", "513MiB", ["max_value_size", "513MiB", "512MiB"]),
+    "store_user_without_a_password": ('password: "user-secret", projects', "projects",
+                                      ["kv.users.store.password"]),
+    "store_project_that_is_none": ("[1]", "[one]", ["projects", "one"]),
     "workers_negative": ("workers: 2", "workers: -2", ["workers"]),
     "key_twice": ("pool_size: 5", "pool_size: 5\n  pool_size: 6", ["pool_size"]),
 }

@@ -14,6 +14,7 @@ settings one_of_each() {
     settings out;
     out.postgres.databases["app"].url = "host=a";
     out.postgres.users.emplace()["alice"].password = "old";
+    out.kv.users["alice"] = {"old", false, {1, 2}};
     return out;
 }
 
@@ -73,7 +74,7 @@ TEST(diff, entry_that_appears_or_goes_is_named_once) {
 
 TEST(diff, users_that_appear_as_a_whole_are_one_change) {
     const auto out = diff(settings{}, one_of_each());
-    EXPECT_EQ(out.live, keys{"postgres.users"});
+    EXPECT_EQ(out.live, (keys{"postgres.users", "kv.users.alice"}));
     EXPECT_EQ(out.restart, keys{"postgres.databases.app"});
 }
 
@@ -83,15 +84,48 @@ TEST(diff, user_pool_mode_waits_for_a_restart) {
     EXPECT_EQ(diff(one_of_each(), after).restart, keys{"postgres.users.alice.pool_mode"});
 }
 
+TEST(diff, key_value_settings_are_live_except_where_the_store_and_its_port_are) {
+    auto after = one_of_each();
+    after.kv.listen.clear();
+    after.kv.listen_backlog = 1;
+    after.kv.directory = "elsewhere";
+    after.kv.fsync = fsync_policy::always;
+    after.kv.max_value_size = 2;
+    after.kv.disabled_commands = {"flushall"};
+    after.kv.tls.mode = tls_mode::require;
+    after.kv.tls.key = "new.pem";
+    after.kv.backup.keep = 3;
+    const auto out = diff(one_of_each(), after);
+    EXPECT_EQ(out.restart, (keys{"kv.listen", "kv.listen_backlog", "kv.directory", "kv.tls.mode"}));
+    EXPECT_EQ(out.live, (keys{"kv.fsync", "kv.max_value_size", "kv.disabled_commands", "kv.tls.key",
+                              "kv.backup.keep"}));
+}
+
+TEST(diff, key_value_users_are_live) {
+    auto after = one_of_each();
+    after.kv.users.at("alice").password = "new";
+    after.kv.users["bob"];
+    EXPECT_EQ(diff(one_of_each(), after).live, (keys{"kv.users.alice.password", "kv.users.bob"}));
+    after = one_of_each();
+    after.kv.users.at("alice").projects = {1};
+    EXPECT_EQ(diff(one_of_each(), after).live, keys{"kv.users.alice.projects"});
+    after = one_of_each();
+    after.kv.users.at("alice").all_projects = true;
+    EXPECT_EQ(diff(one_of_each(), after).live, keys{"kv.users.alice.projects"});
+    after.kv.users.clear();
+    EXPECT_EQ(diff(one_of_each(), after).live, keys{"kv.users.alice"});
+    EXPECT_TRUE(diff(one_of_each(), after).restart.empty());
+}
+
 // Changes one field alone; whatever row it has must report it, and no other row may.
 TEST(diff, every_scalar_row_reports_its_own_change_only) {
     for (const auto& row : global_fields()) {
         settings after;
         if (row.traits.is_list) {
-            row.read(after, row.key.ends_with("_users") ? "x" : "127.0.0.1:1");
+            row.read(after, row.key.ends_with("listen") ? "127.0.0.1:1" : "x");
         } else {
-            for (const auto* value :
-                 {"3", "3s", "off", "session", "debug", "json", "trust", "require", "file.pem"}) {
+            for (const auto* value : {"3", "3s", "off", "session", "debug", "json", "trust",
+                                      "require", "always", "file.pem"}) {
                 try {
                     row.read(after, value);
                 } catch (const bad_value&) {

@@ -69,7 +69,6 @@ monitoring:
     expected.postgres.stats_users = {"stats"};
     EXPECT_EQ(out.settings, expected);
     const std::vector<std::string> warnings{
-        "kv: the key-value port is not part of this version; the section is ignored",
         "gateway: the HTTP gateway is not part of this version; the section is ignored"};
     EXPECT_EQ(out.warnings, warnings);
 }
@@ -395,6 +394,8 @@ INSTANTIATE_TEST_SUITE_P(
         bad_case{"postgres:\n  listen:\n    - '127.0.0.1:1'\n    - '127.0.0.1:1'", 4,
                  "postgres.listen[1]", "127.0.0.1:1", "postgres.listen[0]"},
         bad_case{"postgres:\n  listen: '*:9127'", 2, "monitoring.listen[0]", "127.0.0.1:9127",
+                 "postgres.listen[0]"},
+        bad_case{"workers: 1\npostgres: {listen: '*:6380'}", 2, "kv.listen[0]", "127.0.0.1:6380",
                  "postgres.listen[0]"}));
 
 TEST(load, users_without_password_load_where_none_is_needed) {

@@ -68,16 +68,23 @@ TEST(reference, defaults_of_the_contract_hold) {
     EXPECT_EQ(defaults.at("postgres.query_wait_timeout"), "120s");
     EXPECT_EQ(defaults.at("postgres.max_prepared_statements"), "200");
     EXPECT_EQ(defaults.at("postgres.tls.mode"), "disable");
+    EXPECT_EQ(defaults.at("kv.listen"), "127.0.0.1:6380");
+    EXPECT_EQ(defaults.at("kv.directory"), ".replitdb");
+    EXPECT_EQ(defaults.at("kv.fsync"), "everysec");
+    EXPECT_EQ(defaults.at("kv.max_project_size"), "50MiB");
+    EXPECT_EQ(defaults.at("kv.project_size_warning"), "1MiB");
+    EXPECT_EQ(defaults.at("kv.users"), "none");
     EXPECT_EQ(defaults.at("monitoring.listen"), "127.0.0.1:9127");
 }
 
 // A field of the schema that has no row could not be set, or would not be seen by a reload. Fails
 // to compile or to match when schema.hpp gains a field: then add its row.
 TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
-    EXPECT_EQ(global_fields().size(), 44U);
+    EXPECT_EQ(global_fields().size(), 71U);
     EXPECT_EQ(database_fields().size(), 8U);
     EXPECT_EQ(user_fields().size(), 10U);
-    [[maybe_unused]] const auto& [workers, log, postgres, monitoring] = settings{};
+    EXPECT_EQ(kv_user_fields().size(), 2U);  // three members: projects is two of them
+    [[maybe_unused]] const auto& [workers, log, postgres, kv, monitoring] = settings{};
     [[maybe_unused]] const auto& [level, format] = log;
     [[maybe_unused]] const auto& [mode, certificate, key, client_ca] = postgres.tls;
     [[maybe_unused]] const auto& [url, d1, d2, d3, d4, d5, d6, d7] = database_settings{};
@@ -86,6 +93,10 @@ TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
                                   p16, p17, p18, p19, p20, p21, p22, p23, p24, p25, p26, p27, p28,
                                   p29, p30, p31, p32, p33, p34, tls, databases, users, admin_users,
                                   stats_users] = postgres;
+    [[maybe_unused]] const auto& [k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15,
+                                  k16, k17, k18, k19, k20, kv_tls, kv_users, backup] = kv;
+    [[maybe_unused]] const auto& [directory, every, keep] = backup;
+    [[maybe_unused]] const auto& [kv_password, all_projects, projects] = kv_user_settings{};
 }
 
 TEST(reference, example_file_loads_without_a_warning) {
@@ -96,6 +107,7 @@ TEST(reference, example_file_loads_without_a_warning) {
     const auto out = load_text(file_of_docs("sluice.example.yaml"), "example", world.env());
     EXPECT_TRUE(out.warnings.empty());
     EXPECT_FALSE(out.settings.postgres.databases.empty());
+    EXPECT_FALSE(out.settings.kv.users.empty());
 }
 
 }  // namespace

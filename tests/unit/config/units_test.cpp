@@ -85,6 +85,19 @@ TEST(units, parse_size_with_each_unit_gives_bytes) {
     EXPECT_EQ(parse_size("1.5GiB"), 1'610'612'736U);
 }
 
+TEST(units, show_size_gives_the_largest_binary_unit_and_parses_back) {
+    EXPECT_EQ(show_size(0), "0");
+    EXPECT_EQ(show_size(1000), "1000");
+    EXPECT_EQ(show_size(1024), "1KiB");
+    EXPECT_EQ(show_size(1025), "1025");
+    EXPECT_EQ(show_size(std::uint64_t{50} << 20), "50MiB");
+    EXPECT_EQ(show_size(std::uint64_t{1536} << 20), "1536MiB");
+    EXPECT_EQ(show_size(std::uint64_t{2} << 30), "2GiB");
+    for (const std::uint64_t value : {1U, 1023U, 1024U, 1'000'000U, 1U << 30, 3U << 30}) {
+        EXPECT_EQ(parse_size(show_size(value)), value);
+    }
+}
+
 TEST(units, parse_size_of_bad_text_throws) {
     for (const auto* text : {"", "MiB", "-1", "1.5", "1 MiB", "1mib", "1K", "1TiB", "9999999GiB"}) {
         EXPECT_THROW(static_cast<void>(parse_size(text)), bad_value) << text;

@@ -147,11 +147,11 @@ TEST(cli, named_file_that_is_missing_is_never_passed_over) {
 
 TEST(cli, serve_hands_its_result_and_warnings_on) {
     fake_process process;
-    process.files = {{"./sluice.yaml", "kv: {}\npostgres: {databases: {a: }}"}};
+    process.files = {{"./sluice.yaml", "gateway: {}\npostgres: {databases: {a: }}"}};
     process.serve_result = 1;
     const auto got = process.run({"serve"});
     EXPECT_EQ(got.code, 1);
-    EXPECT_NE(got.err.find("warning: kv:"), std::string::npos);
+    EXPECT_NE(got.err.find("warning: gateway:"), std::string::npos);
 }
 
 TEST(cli, mistake_in_the_file_exits_with_2_and_its_place) {
@@ -178,11 +178,29 @@ TEST(cli, check_prints_listeners_and_warnings) {
               "configuration is fine: /a.yaml\n"
               "postgres listens on [::1]:6432\n"
               "postgres listens on unix:/run/sluice\n"
+              "key-value listens on 127.0.0.1:6380\n"
               "monitoring does not listen\n"
               "warning: gateway: the HTTP gateway is not part of this version; the section is "
               "ignored\n");
     EXPECT_EQ(got.err, "");
     EXPECT_FALSE(process.served);
+}
+
+TEST(cli, check_prints_where_the_key_value_port_listens) {
+    fake_process process;
+    process.files = {{"/a.yaml",
+                      "kv: {listen: ['0.0.0.0:7000', '[::1]:6380']}\n"
+                      "postgres: {databases: {a: }}"}};
+    auto got = process.run({"check", "--config", "/a.yaml"});
+    EXPECT_EQ(got.code, 0);
+    EXPECT_NE(got.out.find("key-value listens on 0.0.0.0:7000\nkey-value listens on [::1]:6380\n"),
+              std::string::npos)
+        << got.out;
+    EXPECT_NE(got.out.find("warning: kv.listen: 0.0.0.0:7000"), std::string::npos) << got.out;
+    process.files = {{"/a.yaml", "kv: {listen: []}\npostgres: {databases: {a: }}"}};
+    got = process.run({"check", "--config", "/a.yaml"});
+    EXPECT_NE(got.out.find("key-value does not listen\n"), std::string::npos) << got.out;
+    EXPECT_EQ(got.out.find("warning"), std::string::npos) << got.out;
 }
 
 TEST(cli, check_of_database_url_alone_does_not_show_it) {
@@ -191,6 +209,7 @@ TEST(cli, check_of_database_url_alone_does_not_show_it) {
     const auto got = process.run({"check"});
     EXPECT_EQ(got.code, 0);
     EXPECT_NE(got.out.find("127.0.0.1:6432"), std::string::npos);
+    EXPECT_NE(got.out.find("key-value listens on 127.0.0.1:6380\n"), std::string::npos);
     EXPECT_EQ(got.out.find("hunter2"), std::string::npos);
 }
 
@@ -202,6 +221,19 @@ TEST(cli, check_finds_tls_files_that_cannot_be_read) {
     EXPECT_EQ(got.code, 2);
     EXPECT_NE(got.err.find("postgres.tls.key"), std::string::npos) << got.err;
     process.files["/k"] = "PEM";
+    EXPECT_EQ(process.run({"check", "--config", "/a.yaml"}).code, 0);
+}
+
+TEST(cli, check_finds_tls_files_of_the_key_value_port_that_cannot_be_read) {
+    fake_process process;
+    process.files = {{"/a.yaml", "kv: {tls: {mode: require, certificate: /c, key: /k}}"},
+                     {"/k", "PEM"}};
+    const auto got = process.run({"check", "--config", "/a.yaml"});
+    EXPECT_EQ(got.code, 2);
+    EXPECT_NE(got.err.find("kv.tls.certificate"), std::string::npos) << got.err;
+    process.files["/c"] = "PEM";
+    EXPECT_EQ(process.run({"check", "--config", "/a.yaml"}).code, 0);
+    process.files = {{"/a.yaml", "kv: {listen: [], tls: {certificate: /c, key: /k}}"}};
     EXPECT_EQ(process.run({"check", "--config", "/a.yaml"}).code, 0);
 }
 
