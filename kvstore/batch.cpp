@@ -40,6 +40,13 @@ void batch::hold_all() {
         one->mutex.lock();
 }
 
+std::shared_ptr<project> batch::shared(project_id id) const noexcept {
+    for (const auto& one : held_) {
+        if (one->id() == id) return one;
+    }
+    return nullptr;
+}
+
 project* batch::held(project_id id) const noexcept {
     for (const auto& one : held_) {
         if (one->id() == id) return one.get();

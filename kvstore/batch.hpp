@@ -28,6 +28,7 @@ class batch {
     [[nodiscard]] bool holds_all() const noexcept { return registry_.owns_lock(); }
     // Of those that are held; null for another.
     [[nodiscard]] project* held(project_id id) const noexcept;
+    [[nodiscard]] std::shared_ptr<project> shared(project_id id) const noexcept;
     [[nodiscard]] const std::vector<std::shared_ptr<project>>& held() const noexcept {
         return held_;
     }

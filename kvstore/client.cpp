@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kvstore/quoted.hpp"
+
 namespace sluice::kvstore {
 
 namespace {
@@ -122,8 +124,8 @@ const command* client::look_up(std::string_view name) {
 
 client::step client::take(std::span<const std::string_view> args, turn& in) {
     const auto* const row = look_up(args[0]);
-    if (row == nullptr && (equals_in_any_case(args[0], "post") ||
-                           equals_in_any_case(args[0], "host:"))) {
+    if (row == nullptr &&
+        (equals_in_any_case(args[0], "post") || equals_in_any_case(args[0], "host:"))) {
         return step::stop;  // a browser was talked into speaking to us
     }
     const auto began = in.clock_ns();
@@ -134,7 +136,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     const bool refused = is_refused(what, row);
     if (!refused) {
         const auto went = begin(what, *row);
-        if (went != step::done) {
+        if (went == step::again || went == step::stop) {
             in.reply.rewind(before);
             return went;
         }
@@ -148,9 +150,10 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     } else if (mode == replies::off && reply_mode == replies::off) {
         in.reply.rewind(before);
     } else if (!refused && row->has(flag::write)) {
-        in.reply.note_write(before);
+        if (in.db.waits_for_disk()) in.reply.note_write(before.all);
     }
-    if (row != nullptr) account(what, *row, began, failed);
+    if (row != nullptr && !refused) account(what, *row, began, failed);
+    if (row != nullptr && refused) in.counts.count_rejected(row->number);
     return step::done;
 }
 
@@ -186,38 +189,57 @@ bool client::is_refused(call& what, const command* row) {
 
 client::step client::begin(call& what, const command& row) {
     if (transaction.open && !row.has(flag::at_once)) {
-        if (row.has(flag::write) && what.in.db.log().refusing()) {
-            (void)has_room(what, 0);
-            transaction.broken = true;
-            return step::done;
-        }
         queue(what, row);
         return step::done;
     }
     if (row.has(flag::write) && !has_room(what, room_for(what.args))) {
-        return stopped_by_ == wants::room ? step::again : step::done;
+        return stopped_by_ == wants::room ? step::again : step::answered;
     }
     const auto went = hold_projects(what, row);
     if (went != step::done) return went;
-    if (row.has(flag::data) && what.here == nullptr) return step::done;  // it has been answered
     row.run(what);
     return stopped_by_ == wants::bytes ? step::done : step::again;
 }
 
+void client::queue(call& what, const command& row) {
+    if (row.has(flag::write) && what.in.db.log().refusing()) {
+        transaction.broken = true;
+        (void)has_room(what, 0);
+        return;
+    }
+    std::vector<std::string> copy(what.args.begin(), what.args.end());
+    for (const auto& arg : copy)
+        transaction.bytes += arg.size() + sizeof(std::string);
+    if (transaction.bytes > most_queued) {
+        transaction.broken = true;
+        what.out.error("ERR the transaction is too big: its commands have more than 1 GiB");
+        return;
+    }
+    transaction.writes = transaction.writes || row.has(flag::write);
+    transaction.commands.push_back(std::move(copy));
+    card->queued.store(static_cast<int>(transaction.commands.size()), std::memory_order_relaxed);
+    what.out.simple("QUEUED");
+}
+
+void client::end_transaction() {
+    transaction = {};
+    card->queued.store(-1, std::memory_order_relaxed);
+}
+
 bool client::has_room(call& what, std::uint64_t bytes) {
     switch (what.in.changes.make_room(bytes)) {
-    case admission::granted: return true;
-    case admission::busy: stopped_by_ = wants::room; return false;
-    case admission::refused: break;
+        case admission::granted:
+            return true;
+        case admission::busy:
+            stopped_by_ = wants::room;
+            return false;
+        case admission::refused:
+            break;
     }
     what.in.counts.refused_writes.add();
     what.out.error("MISCONF Errors writing to the write-ahead log: " + what.in.db.log().why() +
                    ". Writes are refused until it can be written again; reads go on.");
     return false;
-}
-
-bool call::reserve(std::uint64_t bytes) {
-    return self.reserve(*this, bytes);
 }
 
 bool client::may_use_project(call& what) {
@@ -228,7 +250,7 @@ bool client::may_use_project(call& what) {
         return false;
     }
     if (!is_control && !who->may_open(selected)) {
-        what.out.error("NOPERM user " + who->name + " may not open project " +
+        what.out.error("NOPERM user '" + who->name + "' may not open project " +
                        std::to_string(selected) + ": SELECT one of its own");
         return false;
     }
@@ -242,7 +264,7 @@ client::step client::hold_projects(call& what, const command& row) {
         return step::done;
     }
     if (!row.has(flag::data | flag::several)) return step::done;
-    if (row.has(flag::data) && !may_use_project(what)) return step::done;
+    if (row.has(flag::data) && !may_use_project(what)) return step::answered;
     if (!row.has(flag::several)) {
         if (project_ == nullptr || project_->id() != selected) {
             changes.release();
@@ -253,45 +275,131 @@ client::step client::hold_projects(call& what, const command& row) {
         std::vector<project_id> ids;
         if (row.has(flag::data)) ids.push_back(selected);
         add_named(what.args, row, ids);
-        changes.release();
-        project_list several;
-        for (const auto id : ids) {
-            if (is_control || who->may_open(id)) several.push_back(what.in.db.find(id));
-        }
-        changes.hold_together(std::move(several));
+        hold_several(ids, what);
     }
     const auto went = bring(what);
-    if (went == step::done && row.has(flag::data) && stopped_by_ == wants::bytes) {
-        what.here = changes.held(selected);
-        if (what.here != nullptr && what.here->state != project::residence::resident) {
-            what.here = nullptr;  // refused: answered
-        }
-    }
+    if (went == step::done && row.has(flag::data)) what.here = changes.held(selected);
     return went;
 }
 
-// Every project that is held is in memory, or is being brought there, or is refused.
+void client::hold_several(const std::vector<project_id>& ids, call& what) {
+    what.in.changes.release();
+    std::vector<std::shared_ptr<project>> several;
+    for (const auto id : ids) {
+        if (is_control || who->may_open(id)) several.push_back(what.in.db.find(id));
+    }
+    what.in.changes.hold_together(std::move(several));
+}
+
+client::step client::hold_for_transaction(call& what) {
+    std::vector<project_id> ids;
+    auto at = selected;
+    for (const auto& command : transaction.commands) {
+        const std::vector<std::string_view> args(command.begin(), command.end());
+        const auto* const row = find_command(args[0]);
+        if (row == nullptr) continue;
+        if (row->has(flag::everyone)) {
+            what.in.changes.hold_all();
+            return step::done;
+        }
+        project_id next = 0;
+        if (row->name == "select" && to_project(args[1], next)) at = next;
+        if (row->has(flag::data)) ids.push_back(at);
+        if (row->has(flag::several)) add_named(args, *row, ids);
+    }
+    for (const auto& one : watched)
+        ids.push_back(one.in->id());
+    hold_several(ids, what);
+    return bring(what);
+}
+
+// Every project that is held is in memory, or is being brought there, or cannot be.
 client::step client::bring(call& what) {
     for (const auto& one : what.in.changes.held()) {
         one->used_ms = what.in.now;
-        switch (one->state) {
-        case project::residence::resident: continue;
-        case project::residence::refused:
-            if (what.in.reply.text.empty() || what.out.version() != 0) what.out.error(one->why);
-            return step::done;
-        case project::residence::absent:
-            one->state = project::residence::loading;
-            one->waiting.push_back(*waker);
-            what.in.outside.start_loading(one);
-            stopped_by_ = wants::wake;
-            break;
-        case project::residence::loading:
-            one->waiting.push_back(*waker);
-            stopped_by_ = wants::wake;
-            break;
+        if (one->state == project::residence::resident) continue;
+        if (one->state == project::residence::refused) {
+            what.out.error(one->why);
+            return step::answered;
         }
+        if (one->state == project::residence::absent) {
+            one->state = project::residence::loading;
+            what.in.outside.start_loading(one);
+        }
+        one->waiting.push_back(*waker);
+        stopped_by_ = wants::wake;
+        return step::again;
     }
-    return stopped_by_ == wants::wake ? step::again : step::done;
+    return step::done;
+}
+
+void client::execute(call& what, const command& row) {
+    const auto began = what.in.clock_ns();
+    const auto before = what.in.reply.text.size();
+    row.run(what);
+    const auto& text = what.in.reply.text;
+    account(what, row, began, text.size() > before && text[before] == '-');
+}
+
+void client::account(const call& what, const command& row, std::uint64_t began, bool failed) {
+    auto& in = what.in;
+    const auto took = in.clock_ns() - began;
+    in.counts.count(row.number, took, failed);
+    card->last_command.store(row.name.data(), std::memory_order_relaxed);
+    card->used_ms.store(in.now, std::memory_order_relaxed);
+    const auto slow = in.slow.slower_than_us();
+    if (slow >= 0 && took / 1000 >= static_cast<std::uint64_t>(slow) &&
+        !row.has(flag::skip_slowlog)) {
+        const std::lock_guard lock(card->mutex);
+        in.slow.add(in.now, static_cast<std::int64_t>(took / 1000), what.args, card->address,
+                    card->name);
+    }
+    if (in.clients.has_monitors() && !row.has(flag::skip_monitor | flag::admin)) {
+        tell_monitors(what);
+    }
+}
+
+void client::tell_monitors(const call& what) const {
+    const auto now = what.in.now;
+    std::string micros = std::to_string(now % 1000 * 1000);
+    micros.insert(0, 6 - micros.size(), '0');
+    std::string line = "+" + std::to_string(now / 1000) + "." + micros + " [" +
+                       std::to_string(selected) + " " + card->address + "]";
+    for (const auto arg : what.args) {
+        line += ' ';
+        append_quoted(line, arg);
+    }
+    what.in.clients.feed_monitors(line + "\r\n");
+}
+
+void client::select(project_id id) noexcept {
+    selected = id;
+    select_was_refused = false;
+    card->selected.store(id, std::memory_order_relaxed);
+}
+
+void client::unwatch() {
+    for (const auto& one : watched) {
+        const std::lock_guard lock(one.in->mutex);
+        one.in->remove_watch(one.key, &touched);
+    }
+    watched.clear();
+    touched = false;
+    card->watching.store(0, std::memory_order_relaxed);
+}
+
+void client::leave() {
+    unwatch();
+    transaction = {};
+    project_.reset();
+}
+
+bool client::adopt(const std::shared_ptr<const access_list>& fresh) {
+    const auto* const again = who == nullptr ? fresh->initial() : fresh->find(who->name);
+    if (who != nullptr && again == nullptr) return false;
+    who = again;
+    access = fresh;
+    return true;
 }
 
 }  // namespace sluice::kvstore

@@ -40,7 +40,8 @@ class host {
     virtual std::shared_ptr<job> start_check(std::string verifier, std::string password,
                                              std::function<void()> wake) = 0;
     // Redis's names and values of what is set; for CONFIG GET.
-    [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> configuration() const = 0;
+    [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> configuration()
+        const = 0;
     // Empty: done. Otherwise the error without "ERR ".
     virtual std::string set_configuration(std::string_view name, std::string_view value) = 0;
     // What INFO tells of the process: version, uptime, memory, processor time, clients, commands.
@@ -49,9 +50,9 @@ class host {
         std::string config_file;
         std::uint16_t port = 0;
         time_ms started_ms = 0;
-        std::uint64_t memory = 0;       // resident bytes
+        std::uint64_t memory = 0;  // resident bytes
         std::uint64_t peak_memory = 0;
-        double cpu_user = 0;            // seconds
+        double cpu_user = 0;  // seconds
         double cpu_system = 0;
         std::uint64_t maxclients = 0;
         std::uint64_t connections = 0;  // accepted ever
@@ -120,7 +121,7 @@ class client {
     replies reply_mode = replies::on;
     bool closes = false;  // after the replies
 
-    std::shared_ptr<job> pending;             // what its command waits for
+    std::shared_ptr<job> pending;                  // what its command waits for
     const std::function<void()>* waker = nullptr;  // during run()
 
     struct {
@@ -144,8 +145,16 @@ class client {
     // Runs one command whose projects are held; EXEC runs its commands through this.
     void execute(call& what, const command& row);
     // Holds all projects that EXEC's commands name. done: they are here.
-    enum class step { done, again, stop };  // again: not consumed; stop: close
+    enum class step {
+        done,
+        answered,  // done, with an error
+        again,     // not consumed: what it waits for has to come first
+        stop,      // close
+    };
     [[nodiscard]] step hold_for_transaction(call& what);
+    // Room for that much more than the command's own arguments; false: it has answered, or is run
+    // again when there is room.
+    [[nodiscard]] bool has_room(call& what, std::uint64_t bytes);
     // The command waits for this: it is run again when the job is done.
     void await(std::shared_ptr<job> what) noexcept {
         pending = std::move(what);
@@ -155,14 +164,12 @@ class client {
     [[nodiscard]] bool may_use_project(call& what);
 
   private:
-    using project_list = std::vector<std::shared_ptr<project>>;
-
     [[nodiscard]] const command* look_up(std::string_view name);
     [[nodiscard]] step take(std::span<const std::string_view> args, turn& in);
     [[nodiscard]] step begin(call& what, const command& row);
     [[nodiscard]] bool is_refused(call& what, const command* row);
-    [[nodiscard]] bool has_room(call& what, std::uint64_t bytes);
     [[nodiscard]] step hold_projects(call& what, const command& row);
+    void hold_several(const std::vector<project_id>& ids, call& what);
     [[nodiscard]] step bring(call& what);
     void queue(call& what, const command& row);
     void tell_monitors(const call& what) const;

@@ -52,6 +52,8 @@ struct call {
     // args[i] is this option, in any case.
     [[nodiscard]] bool is(std::size_t i, std::string_view upper) const noexcept;
 
+    void answer_in(int version);  // HELLO and RESET
+
     // --- errors that several commands share, as Redis words them ---
     void syntax_error() { out.error("ERR syntax error"); }
     void not_an_integer() { out.error("ERR value is not an integer or out of range"); }
@@ -59,6 +61,9 @@ struct call {
     [[nodiscard]] bool integer(std::size_t i, std::int64_t& value);  // or answers not_an_integer
 
     // --- data; `here` or another project that is held ---
+    // Room in the log for more than the arguments: MOVE writes a value that it was not sent.
+    // False: return at once, it has answered or will be run again.
+    [[nodiscard]] bool reserve(std::uint64_t bytes);
     [[nodiscard]] const entry* read(std::string_view key);  // counts a hit or a miss
     [[nodiscard]] const entry* peek(std::string_view key);  // as OBJECT and TTL do
     void value(const entry& from);                          // a bulk reply
@@ -106,6 +111,7 @@ struct command {
 [[nodiscard]] std::span<const command> database_commands();
 [[nodiscard]] std::span<const command> server_commands();
 
+[[nodiscard]] bool to_integer(std::string_view text, std::int64_t& value) noexcept;
 [[nodiscard]] bool equals_in_any_case(std::string_view text, std::string_view lower) noexcept;
 
 }  // namespace sluice::kvstore

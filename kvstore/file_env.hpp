@@ -23,7 +23,8 @@ class open_file {
     [[nodiscard]] virtual std::error_code sync() = 0;
     // Disk blocks for `bytes` more beyond the end, without changing the length. not_supported
     // where the file system cannot promise that.
-    [[nodiscard]] virtual std::error_code reserve(std::uint64_t beyond_end, std::uint64_t bytes) = 0;
+    [[nodiscard]] virtual std::error_code reserve(std::uint64_t beyond_end,
+                                                  std::uint64_t bytes) = 0;
     [[nodiscard]] virtual std::error_code truncate(std::uint64_t length) = 0;
 };
 
@@ -48,7 +49,8 @@ class file_env {
                                                std::unique_ptr<open_file>& out) = 0;
     [[nodiscard]] virtual std::error_code read(const std::string& path, std::string& out) = 0;
     [[nodiscard]] virtual std::error_code status(const std::string& path, file_status& out) = 0;
-    [[nodiscard]] virtual std::error_code rename(const std::string& from, const std::string& to) = 0;
+    [[nodiscard]] virtual std::error_code rename(const std::string& from,
+                                                 const std::string& to) = 0;
     // Fails where `to` exists. A copy where the file system has no hard links.
     [[nodiscard]] virtual std::error_code link_or_copy(const std::string& from,
                                                        const std::string& to) = 0;

@@ -47,13 +47,19 @@ void project::before_change(std::uint32_t hash) {
 
 void project::apply(const change& what) {
     switch (what.kind) {
-    case change_kind::put: return put(what);
-    case change_kind::splice: return splice(what);
-    case change_kind::erase: return erase(what.key);
-    case change_kind::expire: return expire(what);
-    case change_kind::rename: return rename(what.key, what.value);
-    case change_kind::clear:
-    case change_kind::clear_all: return clear();
+        case change_kind::put:
+            return put(what);
+        case change_kind::splice:
+            return splice(what);
+        case change_kind::erase:
+            return erase(what.key);
+        case change_kind::expire:
+            return expire(what);
+        case change_kind::rename:
+            return rename(what.key, what.value);
+        case change_kind::clear:
+        case change_kind::clear_all:
+            return clear();
     }
 }
 
@@ -187,7 +193,8 @@ void project::add_watch(std::string_view key, watch who) {
 
 void project::remove_watch(std::string_view key, const std::atomic<bool>* who) {
     const auto [from, to] = watches_.equal_range(std::string(key));
-    const auto at = std::find_if(from, to, [&](const auto& one) { return one.second.touched == who; });
+    const auto at =
+        std::find_if(from, to, [&](const auto& one) { return one.second.touched == who; });
     if (at != to) watches_.erase(at);
 }
 

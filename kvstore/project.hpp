@@ -60,9 +60,9 @@ class project {
     void apply(const change& what);
 
     // --- what is safe where ---
-    log_number last_change = 0;   // number of the last record that changes it
+    log_number last_change = 0;    // number of the last record that changes it
     log_number first_unsaved = 0;  // number of the first one that its file does not cover; 0: none
-    log_number covered = 0;       // what its file covers
+    log_number covered = 0;        // what its file covers
     time_ms created_ms = 0;
     time_ms updated_ms = 0;
     time_ms used_ms = 0;           // last command

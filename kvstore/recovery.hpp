@@ -22,7 +22,7 @@ struct log_notice {
 };
 
 struct log_outcome {
-    std::string problem;  // empty: all went well. Else what is wrong, where, and what to do
+    std::string problem;   // empty: all went well. Else what is wrong, where, and what to do
     log_number first = 1;  // records below are not in the log: project files must have them
     log_number next = 1;   // for write_log::open; no record read has it
     std::uint64_t records = 0;

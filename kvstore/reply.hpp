@@ -22,6 +22,7 @@ class reply_buffer {
         if (text.capacity() > most_kept) std::string().swap(text);
         pieces_.clear();
         held_bytes_ = 0;
+        writes_.clear();
     }
     // Appends a value; not copied if it lies in a blob.
     void append_value(const entry& from) {
@@ -36,10 +37,10 @@ class reply_buffer {
     // Views of this buffer: sent, or copied, before it is touched again.
     void pass_to(protocol::outgoing& out) const {
         std::size_t from = 0;
-        for (const auto& piece : pieces_) {
-            out.pass(protocol::as_bytes(std::string_view(text).substr(from, piece.at - from)));
-            out.pass(protocol::as_bytes(piece.value));
-            from = piece.at;
+        for (const auto& one : pieces_) {
+            out.pass(protocol::as_bytes(std::string_view(text).substr(from, one.at - from)));
+            out.pass(protocol::as_bytes(one.value));
+            from = one.at;
         }
         out.pass(protocol::as_bytes(std::string_view(text).substr(from)));
     }
@@ -47,8 +48,9 @@ class reply_buffer {
     struct mark {
         std::size_t text = 0;
         std::size_t pieces = 0;
+        std::size_t all = 0;  // bytes
     };
-    [[nodiscard]] mark here() const noexcept { return {text.size(), pieces_.size()}; }
+    [[nodiscard]] mark here() const noexcept { return {text.size(), pieces_.size(), size()}; }
     void rewind(mark to) {
         text.resize(to.text);
         while (pieces_.size() > to.pieces) {
@@ -56,6 +58,14 @@ class reply_buffer {
             pieces_.pop_back();
         }
     }
+
+    // What was appended since `from` answers a write: it counts once the log is safe.
+    struct span {
+        std::size_t from = 0;  // in all bytes, big values included
+        std::size_t to = 0;
+    };
+    void note_write(std::size_t from) { writes_.push_back({from, size()}); }
+    [[nodiscard]] const std::vector<span>& writes() const noexcept { return writes_; }
 
   private:
     static constexpr std::size_t most_kept = std::size_t{1} << 20;
@@ -66,6 +76,7 @@ class reply_buffer {
     };
     std::vector<piece> pieces_;
     std::size_t held_bytes_ = 0;
+    std::vector<span> writes_;
 };
 
 }  // namespace sluice::kvstore

@@ -105,8 +105,9 @@ void snapshot::take_all(project& of) {
 
 std::vector<stored_entry>& snapshot::sorted(time_ms now) {
     std::erase_if(entries_, [&](const stored_entry& one) { return one.expires <= now; });
-    std::sort(entries_.begin(), entries_.end(),
-              [](const stored_entry& one, const stored_entry& other) { return one.key < other.key; });
+    std::sort(
+        entries_.begin(), entries_.end(),
+        [](const stored_entry& one, const stored_entry& other) { return one.key < other.key; });
     return entries_;
 }
 

@@ -49,11 +49,11 @@ class snapshot {
 
     project_header header_;
     std::vector<bool> done_[2];
-    int half_ = 0;           // where the walker is
+    int half_ = 0;  // where the walker is
     std::size_t index_ = 0;
     std::uint64_t bytes_ = 0;
     bool running_ = false;
-    table taken_;            // what a clear left us
+    table taken_;  // what a clear left us
     bool has_taken_ = false;
     std::vector<arena> arenas_;
     std::vector<blob_ref> held_;

@@ -168,7 +168,7 @@ class write_log {
 
     // The writer's own.
     std::unique_ptr<open_file> file_;
-    bool failed_ = false;  // the file may not be touched any more
+    bool failed_ = false;    // the file may not be touched any more
     bool allocates_ = true;  // the file system can promise blocks
     std::uint64_t file_bytes_ = 0;
     std::uint64_t allocated_ = 0;  // beyond the file's end: room_, and what was promised of it

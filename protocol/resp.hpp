@@ -20,36 +20,74 @@ struct resp_limits {
 };
 
 // Finds one command after the other at the front of what was received. It remembers how far it
-// got, so that a command that comes in many pieces is looked at once: until a command is complete
-// the caller keeps all unconsumed bytes and calls again with the same bytes and more behind them.
+// got, so a command that comes in many pieces costs time linear in its size: until a command is
+// complete the caller keeps all unconsumed bytes and calls again with the same bytes and more
+// behind them. Nothing is allocated for what a client declares, only for what it sent: two or three
+// bytes for each byte of a command of many small arguments, until the next call of next().
 class resp_parser {
   public:
     enum class outcome {
         command,     // args() is one command (empty lines and empty arrays are passed over)
         incomplete,  // more bytes are needed
-        broken,      // error() says why; nothing after it can be read
+        broken,      // error() says why; nothing after it can be read, every later call says so too
     };
     // `input` begins where the last consumed() ended.
     [[nodiscard]] outcome next(byte_span input, const resp_limits& limits);
 
     // Views into the input of the last next(), or into this parser for quoted inline words; until
-    // the next call or until the input is touched.
+    // the next call or until the input is touched. Empty but after `command`.
     [[nodiscard]] std::span<const std::string_view> args() const noexcept { return args_; }
     // How many bytes of the input are done with: after `command` the command's, after `incomplete`
     // those of passed-over empty lines.
     [[nodiscard]] std::size_t consumed() const noexcept { return consumed_; }
-    // After `incomplete`: the size that the input must reach at least before calling again is of
-    // use (0: unknown). For a bulk of 100 MB this lets the receiver make room once.
+    // After `incomplete`: the size that the input, without the consumed bytes, must reach at least
+    // before calling again is of use (0: unknown). For a bulk of 100 MB this lets the receiver make
+    // room once. Never more than one bulk beyond what was received.
     [[nodiscard]] std::size_t wanted() const noexcept { return wanted_; }
-    // "Protocol error: invalid bulk length", without "-ERR ".
+    // "Protocol error: invalid bulk length", without "-ERR ". It may hold one byte of the input,
+    // even a CR: resp_writer::error makes it fit to send.
     [[nodiscard]] std::string_view error() const noexcept { return error_; }
 
   private:
+    // What stands at at_.
+    enum class stage : std::uint8_t {
+        start,   // a command of which nothing was looked at
+        line,    // an inline command
+        count,   // the header of an array
+        length,  // the header of a bulk
+        bulk,    // a bulk
+        broken,
+    };
+    // What one step came to.
+    enum class step : std::uint8_t { on, whole, empty, more, broken };
+    enum class line_end : std::uint8_t { found, missing, too_far };
+
+    bool take_array(std::string_view text, std::size_t most_args, std::size_t most_size);
+    void take_again(std::string_view command);
+    outcome resume(std::string_view text, const resp_limits& limits);
+    step advance(std::string_view text, const resp_limits& limits);
+    step on_line(std::string_view text, const resp_limits& limits);
+    step on_count(std::string_view text, const resp_limits& limits);
+    step on_length(std::string_view text, const resp_limits& limits);
+    step on_bulk(std::string_view text) noexcept;
+    line_end find_end(std::string_view text, char end) noexcept;
+    bool split_words(std::string_view line, std::size_t most_args);
+    bool unquote_word(std::string_view line, std::size_t& at);
+    step fail(std::string_view reason);
+    void restart() noexcept;
+
     std::vector<std::string_view> args_;
-    std::string error_;
     std::size_t consumed_ = 0;
     std::size_t wanted_ = 0;
-    // the rest is the implementation's
+    // All offsets are from the begin of the command. None are kept of its arguments: once it is
+    // known to be whole, take_array goes over its headers again.
+    stage stage_ = stage::start;
+    std::size_t at_ = 0;
+    std::size_t scanned_ = 0;  // from at_ to here the line or header does not end
+    std::size_t bulk_ = 0;     // size of the bulk at at_
+    std::size_t left_ = 0;     // bulks from at_ on
+    std::string unquoted_;     // the quoted words of an inline command, one behind the other
+    std::string error_;
 };
 
 // Appends replies to a string. `version` is 2 or 3.

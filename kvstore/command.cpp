@@ -1,0 +1,161 @@
+#include "kvstore/command.hpp"
+
+#include <algorithm>
+#include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <memory>
+
+#include "kvstore/client.hpp"
+#include "kvstore/numbers.hpp"
+
+namespace sluice::kvstore {
+
+namespace {
+
+char lower(char c) noexcept {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+struct command_table {
+    std::vector<command> rows;
+    boost::unordered_flat_map<std::string_view, const command*> by_name;
+
+    command_table() {
+        for (const auto part : {string_commands(), key_commands(), expiry_commands(),
+                                scan_commands(), transaction_commands(), connection_commands(),
+                                database_commands(), server_commands()}) {
+            rows.insert(rows.end(), part.begin(), part.end());
+        }
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            rows[i].number = static_cast<std::uint16_t>(i);
+            by_name.emplace(rows[i].name, &rows[i]);
+        }
+    }
+};
+
+const command_table& the_table() {
+    static const command_table out;
+    return out;
+}
+
+std::string size_text(std::uint64_t bytes) {
+    return std::to_string(bytes) + " bytes";
+}
+
+}  // namespace
+
+std::span<const command> all_commands() {
+    return the_table().rows;
+}
+
+const command* find_command(std::string_view name) noexcept {
+    std::array<char, 32> buffer;
+    if (name.size() > buffer.size()) return nullptr;
+    std::transform(name.begin(), name.end(), buffer.begin(), lower);
+    const auto& names = the_table().by_name;
+    const auto at = names.find(std::string_view(buffer.data(), name.size()));
+    return at == names.end() ? nullptr : at->second;
+}
+
+bool equals_in_any_case(std::string_view text, std::string_view small) noexcept {
+    return text.size() == small.size() &&
+           std::equal(text.begin(), text.end(), small.begin(),
+                      [](char a, char b) { return lower(a) == lower(b); });
+}
+
+bool to_integer(std::string_view text, std::int64_t& value) noexcept {
+    const auto parsed = parse_integer(text);
+    if (parsed) value = *parsed;
+    return parsed.has_value();
+}
+
+void call::answer_in(int version) {
+    std::construct_at(&out, in.reply.text, version);
+}
+
+time_ms call::now() const noexcept {
+    return in.now;
+}
+
+bool call::is(std::size_t i, std::string_view option) const noexcept {
+    return equals_in_any_case(args[i], option);
+}
+
+bool call::integer(std::size_t i, std::int64_t& value) {
+    if (to_integer(args[i], value)) return true;
+    not_an_integer();
+    return false;
+}
+
+bool call::reserve(std::uint64_t bytes) {
+    return self.has_room(*this, bytes);
+}
+
+const entry* call::read(std::string_view key) {
+    const auto* const found = here->use(key, in.now);
+    (found != nullptr ? in.counts.hits : in.counts.misses).add();
+    return found;
+}
+
+const entry* call::peek(std::string_view key) {
+    return here->find(key, in.now);
+}
+
+void call::value(const entry& from) {
+    out.bulk_header(from.value_size());
+    in.reply.append_value(from);
+    in.reply.text += "\r\n";
+}
+
+bool call::may_store(std::string_view key, std::uint64_t new_size, std::uint64_t old_size,
+                     bool is_new) {
+    const auto& limits = *in.settings;
+    if (new_size > limits.max_value_size || key.size() > limits.max_key_size) {
+        const bool is_value = new_size > limits.max_value_size;
+        out.error(std::string("ERR ") + (is_value ? "value" : "key") + " is longer than kv.max_" +
+                  (is_value ? "value" : "key") + "_size (" +
+                  size_text(is_value ? limits.max_value_size : limits.max_key_size) + ")");
+        return false;
+    }
+    const auto added = is_new ? key.size() + new_size : new_size;
+    if (limits.max_project_size != 0 && added > (is_new ? 0 : old_size) &&
+        here->bytes() + added - (is_new ? 0 : old_size) > limits.max_project_size) {
+        out.error("OOM project " + std::to_string(here->id()) + " holds " +
+                  size_text(here->bytes()) + " and may hold " + size_text(limits.max_project_size) +
+                  ": delete keys, or raise kv.max_project_size");
+        return false;
+    }
+    if (is_new && limits.max_keys != 0 && here->keys() >= limits.max_keys) {
+        out.error("OOM project " + std::to_string(here->id()) + " has " +
+                  std::to_string(here->keys()) + " keys and may have " +
+                  std::to_string(limits.max_keys) + ": delete keys, or raise kv.max_keys");
+        return false;
+    }
+    return true;
+}
+
+bool call::put(std::string_view key, std::string_view bytes, time_ms expires) {
+    const auto* const old = here->find(key, in.now);
+    if (!may_store(key, bytes.size(), old == nullptr ? 0 : old->value_size(), old == nullptr)) {
+        return false;
+    }
+    change what;
+    what.key = key;
+    what.value = bytes;
+    what.expires = expires;
+    commit(what);
+    return true;
+}
+
+void call::erase(std::string_view key) {
+    change what;
+    what.kind = change_kind::erase;
+    what.key = key;
+    commit(what);
+}
+
+void call::commit(const change& what) {
+    in.changes.commit(*here, what);
+}
+
+}  // namespace sluice::kvstore
