@@ -318,6 +318,10 @@ client::step client::bring(call& what) {
     for (const auto& one : what.in.changes.held()) {
         one->used_ms = what.in.now;
         if (one->state == project::residence::resident) continue;
+        if (one->state == project::residence::refused && what.in.now >= one->retry_at &&
+            !one->is_unsaved()) {
+            one->state = project::residence::absent;  // somebody may have put a good file there
+        }
         if (one->state == project::residence::refused) {
             what.out.error(one->why);
             return step::answered;

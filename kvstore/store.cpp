@@ -1,1 +1,202 @@
 #include "kvstore/store.hpp"
+
+#include <algorithm>
+
+#include "kvstore/batch.hpp"
+#include "kvstore/log_format.hpp"
+#include "kvstore/recovery.hpp"
+
+namespace sluice::kvstore {
+
+namespace {
+
+constexpr std::size_t expired_at_once = 256;
+
+}  // namespace
+
+store::store(file_env& files, const config::kv_settings& settings, notice say)
+    : files_(files), directory_(settings.directory), say_(std::move(say)),
+      log_(files, settings.directory + "/log", settings.fsync) {
+    configure(settings);
+}
+
+store::~store() = default;
+
+std::shared_ptr<const config::kv_settings> store::settings() const {
+    const std::lock_guard lock(settings_mutex_);
+    return settings_;
+}
+
+void store::configure(const config::kv_settings& settings) {
+    auto fresh = std::make_shared<const config::kv_settings>(settings);
+    {
+        const std::lock_guard lock(settings_mutex_);
+        settings_ = std::move(fresh);
+    }
+    fsync_.store(settings.fsync);
+    max_memory_.store(settings.max_memory);
+    log_.set_policy(settings.fsync);
+}
+
+void store::open(time_ms now) {
+    if (const auto error = files_.make_directory(directory_)) {
+        throw cannot_open("the store's directory " + directory_ + " cannot be made: " +
+                          error.message() + ". Set kv.directory to one that can");
+    }
+    std::string holder;
+    if (const auto error = files_.lock(directory_ + "/lock", lock_, holder)) {
+        if (error == std::errc::device_or_resource_busy) {
+            throw cannot_open("the store's directory " + directory_ +
+                              " is in use by another sluice" +
+                              (holder.empty() ? "" : " (process " + holder + ")") +
+                              ": stop it, or set another kv.directory");
+        }
+        throw cannot_open("the store's lock " + directory_ + "/lock cannot be taken: " +
+                          error.message());
+    }
+    replay(now);
+}
+
+// Projects are loaded as the log comes to them; records that their files cover are passed over.
+void store::replay(time_ms now) {
+    const auto apply = [&](log_number number, const change& what) {
+        if (what.kind == change_kind::clear_all) {
+            flushed_.store(number);
+            flush_is_pending_ = true;
+            for (auto& [id, one] : registry_) {
+                if (one->state != project::residence::resident || number <= one->covered) continue;
+                one->apply(what);
+                one->changed_by(number, now);
+            }
+            return;
+        }
+        const auto one = find(what.project);
+        if (one->state == project::residence::absent) (void)install(*one, read_file(one->id()), now);
+        if (number <= one->covered) return;
+        if (one->state == project::residence::resident) one->apply(what);
+        one->changed_by(number, one->updated_ms == 0 ? now : one->updated_ms);
+    };
+    const auto outcome =
+        read_log(files_, directory_ + "/log", [&](log_number number, std::string_view payload) {
+            change_reader changes(payload);
+            change what;
+            while (changes.next(what))
+                apply(number, what);
+            return changes.ok();
+        });
+    if (!outcome.ok()) throw cannot_open(outcome.problem);
+    for (const auto& dropped : outcome.notices)
+        say_("warning", dropped.what);
+    if (const auto error = log_.open(outcome.next)) {
+        throw cannot_open("the write-ahead log in " + directory_ +
+                          "/log cannot be begun: " + error.message());
+    }
+    for (auto& [id, one] : registry_) {
+        account(*one);
+        // Its file is ahead of a log that was cut short: it is to be written with a number of ours.
+        if (one->state == project::residence::resident && one->covered >= outcome.next) {
+            one->covered = 0;
+            one->changed_by(outcome.next, one->updated_ms);
+        }
+    }
+    if (outcome.records > 0) {
+        say_("info", "the log was read: " + std::to_string(outcome.records) + " records, " +
+                         std::to_string(outcome.bytes) + " bytes");
+    }
+}
+
+std::shared_ptr<project> store::find(project_id id) {
+    const std::lock_guard lock(registry_mutex_);
+    auto& place = registry_[id];
+    if (place == nullptr) place = std::make_shared<project>(id);
+    return place;
+}
+
+std::vector<std::shared_ptr<project>> store::all() {
+    const std::lock_guard lock(registry_mutex_);
+    return all_held();
+}
+
+std::vector<std::shared_ptr<project>> store::all_held() {
+    std::vector<std::shared_ptr<project>> out;
+    out.reserve(registry_.size());
+    for (const auto& [id, one] : registry_)
+        out.push_back(one);
+    return out;
+}
+
+// Called with the registry held.
+void store::flush_absent(log_number number) noexcept {
+    flushed_.store(number);
+    flush_is_pending_ = true;
+}
+
+void store::account(project& of) noexcept {
+    const auto now = of.state == project::residence::resident ? of.memory() : 0;
+    memory_.fetch_add(now - of.accounted, std::memory_order_relaxed);
+    of.accounted = now;
+    of.next_expiry.store(of.expiries().next(), std::memory_order_relaxed);
+}
+
+void store::expire(time_ms now) {
+    if (log_.refusing()) return;  // their end could not be written down; nobody sees them anyway
+    batch changes(*this);
+    changes.now = now;
+    for (const auto& one : all()) {
+        while (one->next_expiry.load(std::memory_order_relaxed) <= now) {
+            changes.hold(one);
+            std::size_t taken = 0;
+            while (one->expiries().next() <= now && taken < expired_at_once) {
+                const std::string key(one->expiries().first()->key());
+                if (changes.make_room(key.size() + 32) != admission::granted) break;
+                change what;
+                what.kind = change_kind::erase;
+                what.key = key;
+                changes.commit(*one, what);
+                ++taken;
+            }
+            changes.release();
+            counts.expired_keys.fetch_add(taken, std::memory_order_relaxed);
+            if (taken == 0) break;
+        }
+    }
+}
+
+store::totals store::count() {
+    totals out;
+    const auto warning = settings()->project_size_warning;
+    for (const auto& one : all()) {
+        const std::lock_guard lock(one->mutex);
+        ++out.projects;
+        if (one->state == project::residence::refused) ++out.refused;
+        if (one->state != project::residence::resident) continue;
+        ++out.resident;
+        out.keys += one->keys();
+        out.bytes += one->bytes();
+        if (warning != 0 && one->bytes() > warning) ++out.big;
+        if (one->keys() > 0) out.spaces.push_back({one->id(), one->keys(), one->expiring()});
+    }
+    return out;
+}
+
+bool store::close(time_ms now) {
+    const auto error = save_all(now, [] {});
+    const auto last = log_.last();
+    auto failed = log_.close();
+    if (!error.empty() || failed) {
+        say_("error", "not everything could be saved: " +
+                          (error.empty() ? failed.message() : error) +
+                          "; the log keeps it for the next start");
+        return false;
+    }
+    // What is left of the log is empty: a file that somebody puts in a project's place while
+    // nothing runs is then taken as it is, and no old record is applied to it.
+    write_log empty(files_, directory_ + "/log", config::fsync_policy::always);
+    failed = empty.open(last + 1);
+    if (!failed) failed = empty.release_before(last + 1);
+    if (!failed) failed = empty.close();
+    lock_.reset();
+    return !failed;
+}
+
+}  // namespace sluice::kvstore

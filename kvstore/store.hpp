@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <stdexcept>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "kvstore/change.hpp"
 #include "kvstore/file_env.hpp"
 #include "kvstore/project.hpp"
+#include "kvstore/project_file.hpp"
 #include "kvstore/write_log.hpp"
 
 namespace sluice::kvstore {
@@ -33,12 +35,13 @@ struct store_counts {
     std::atomic<std::uint64_t> checkpoint_failures{0};
     std::atomic<std::uint64_t> checkpoint_ns{0};
     std::atomic<time_ms> last_checkpoint_ms{0};  // that succeeded
-    std::atomic<std::uint64_t> backups{0};
     std::atomic<std::uint64_t> backup_failures{0};
     std::atomic<time_ms> last_backup_ms{0};  // that succeeded
     std::atomic<std::uint64_t> last_backup_bytes{0};
     std::atomic<std::uint64_t> damaged_projects{0};
 };
+
+class snapshot;
 
 class store {
   public:
@@ -89,45 +92,63 @@ class store {
         return most != 0 && memory_.load(std::memory_order_relaxed) > most;
     }
 
-    // One round of what has to be done from time to time; blocking; one thread. Saves projects that
-    // are due (all that are unsaved with `everything`), sends idle ones out of memory, removes what
-    // no longer counts. `pause` is called between slices of a long copy.
-    enum class extent { what_is_due, everything };
-    struct round {
-        std::uint32_t saved = 0;
-        std::uint32_t failed = 0;
-    };
-    round maintain(time_ms now, extent how_much, const std::function<void()>& pause);
+    // --- the maintenance thread's; blocking ---
+    // Saves projects that are due, sends idle ones out of memory, removes what no longer counts.
+    // `pause` is called between slices of a long copy, with no lock held.
+    using pause_call = std::function<void()>;
+    void maintain(time_ms now, const pause_call& pause);
+    // Saves everything that is unsaved, as it was at one moment. Empty: saved; else what went wrong.
+    std::string save_all(time_ms now, const pause_call& pause);
     // Saves one project. Empty: saved, or nothing to save.
-    std::string checkpoint(project& which, time_ms now, const std::function<void()>& pause);
-    // Removes keys whose time has come; call every 100 ms. Not blocking but for projects' locks.
+    std::string save(project& which, time_ms now, const pause_call& pause);
+    // Removes keys whose time has come; call every 100 ms.
     void expire(time_ms now);
-
-    // Blocking; on the maintenance thread: a consistent copy of everything in a new directory.
-    // Empty: made. `made` gets its path and size.
-    struct backup_made {
-        std::string path;
-        std::uint64_t bytes = 0;
-        std::uint64_t projects = 0;
-    };
-    std::string backup(const std::string& into, time_ms now, const std::function<void()>& pause,
-                       backup_made& made);
 
     [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
     [[nodiscard]] file_env& files() noexcept { return files_; }
+    // Keys, bytes and sizes of what is in memory, for metrics and INFO.
+    struct totals {
+        std::uint64_t projects = 0;  // known
+        std::uint64_t resident = 0;
+        std::uint64_t refused = 0;
+        std::uint64_t keys = 0;
+        std::uint64_t bytes = 0;
+        std::uint64_t big = 0;  // above the warning size
+        struct keyspace {
+            project_id id;
+            std::uint64_t keys;
+            std::uint64_t expiring;
+        };
+        std::vector<keyspace> spaces;  // resident ones that are not empty
+    };
+    [[nodiscard]] totals count();
     store_counts counts;
+    // What saving is measured with; none: it takes no time.
+    monotonic (*clock)() = nullptr;
 
   private:
-    friend class checkpointer;
     void replay(time_ms now);
-    void read_file(project& which, table& keys, std::uint64_t& bytes, time_ms now);
-    void set_aside(project& which, const std::string& what);
+    // What a project's file holds: nothing if there is none.
+    struct file_content {
+        std::string refused;  // why it cannot be used; empty: it can
+        project_header header;
+        table keys;
+        std::uint64_t bytes = 0;
+    };
+    [[nodiscard]] file_content read_file(project_id id);
+    bool install(project& which, file_content&& content, time_ms now);
+    std::string renumber(project& which, time_ms now);
+    static void refuse(project& which, std::string why, time_ms now);
+    [[nodiscard]] std::string set_aside(project_id id, const std::string& what);
+    void keep_edited(project_id id);
+    [[nodiscard]] log_number covers(const std::string& name);
+    std::string copy_slices(project& which, snapshot& from, time_ms now, const pause_call& pause);
+    std::string write_file(snapshot& from, time_ms now);
     void release_log();
-    [[nodiscard]] std::string path_of(project_id id) const;
-    std::string write_snapshot(project& which, class snapshot& from, time_ms now);
     void remove_flushed();
-    bool send_out(const std::shared_ptr<project>& which, time_ms now,
-                  const std::function<void()>& pause);
+    void send_out(time_ms now, const pause_call& pause);
+    void prune_registry();
+    [[nodiscard]] std::string path_of(project_id id) const;
 
     file_env& files_;
     std::string directory_;
