@@ -10,6 +10,8 @@
 #include <string_view>
 #include <utility>
 
+#include "metrics/kv_rows.hpp"
+#include "metrics/pg_rows.hpp"
 #include "metrics/utf8.hpp"
 
 namespace sluice::metrics {
@@ -19,119 +21,6 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 using label_list = std::vector<ClientMetric::Label>;
-
-struct pool_counter_row {
-    const char* name;
-    const char* help;
-    counter pool_counters::*member;
-};
-
-constexpr std::array pool_counter_rows{
-    pool_counter_row{"sluice_queries_total",
-                     "Queries completed: simple queries and extended-protocol batches.",
-                     &pool_counters::queries},
-    pool_counter_row{"sluice_transactions_total",
-                     "Transactions completed: times that a client gave a server connection back.",
-                     &pool_counters::transactions},
-    pool_counter_row{"sluice_client_received_bytes_total", "Bytes received from clients.",
-                     &pool_counters::client_bytes_received},
-    pool_counter_row{"sluice_client_sent_bytes_total", "Bytes sent to clients.",
-                     &pool_counters::client_bytes_sent},
-    pool_counter_row{"sluice_server_received_bytes_total", "Bytes received from PostgreSQL.",
-                     &pool_counters::server_bytes_received},
-    pool_counter_row{"sluice_server_sent_bytes_total", "Bytes sent to PostgreSQL.",
-                     &pool_counters::server_bytes_sent},
-    pool_counter_row{"sluice_prepared_statement_hits_total",
-                     "Uses of a prepared statement that the server connection already had.",
-                     &pool_counters::statement_hits},
-    pool_counter_row{
-        "sluice_prepared_statement_misses_total",
-        "Uses of a prepared statement that had to be prepared on the server connection.",
-        &pool_counters::statement_misses},
-    pool_counter_row{"sluice_prepared_statement_evictions_total",
-                     "Prepared statements closed on a server connection to stay within "
-                     "max_prepared_statements.",
-                     &pool_counters::statement_evictions},
-    pool_counter_row{"sluice_prepared_statement_replans_total",
-                     "Batches prepared anew and run again after a schema change made a cached plan "
-                     "unusable.",
-                     &pool_counters::statement_replans},
-    pool_counter_row{"sluice_upstream_logins_total", "Successful logins to PostgreSQL.",
-                     &pool_counters::upstream_logins},
-    pool_counter_row{"sluice_upstream_login_failures_total",
-                     "Attempts to connect or log in to PostgreSQL that failed.",
-                     &pool_counters::upstream_login_failures},
-    pool_counter_row{"sluice_upstream_cancels_total", "Cancel requests sent to PostgreSQL.",
-                     &pool_counters::cancels},
-    pool_counter_row{"sluice_rescued_connections_total",
-                     "Server connections kept although their client left in a transaction.",
-                     &pool_counters::rescued_connections},
-    pool_counter_row{"sluice_moved_connections_total",
-                     "Server connections handed to another worker thread.",
-                     &pool_counters::moved_connections},
-};
-
-struct pool_histogram_row {
-    const char* name;
-    const char* help;
-    histogram pool_counters::*member;
-};
-
-constexpr std::array pool_histogram_rows{
-    pool_histogram_row{"sluice_query_duration_seconds",
-                       "Time from a query's arrival until PostgreSQL was ready for the next one.",
-                       &pool_counters::query_seconds},
-    pool_histogram_row{"sluice_transaction_duration_seconds",
-                       "Time that a client held a server connection.",
-                       &pool_counters::transaction_seconds},
-    pool_histogram_row{"sluice_wait_duration_seconds",
-                       "Time that a client waited for a server connection.",
-                       &pool_counters::wait_seconds},
-    pool_histogram_row{"sluice_upstream_login_duration_seconds",
-                       "Time to connect and log in to PostgreSQL.", &pool_counters::login_seconds},
-};
-
-struct worker_counter_row {
-    const char* name;
-    const char* help;
-    counter worker_counters::*member;
-};
-
-constexpr std::array worker_counter_rows{
-    worker_counter_row{"sluice_clients_accepted_total", "Client connections accepted.",
-                       &worker_counters::clients_accepted},
-    worker_counter_row{"sluice_clients_refused_total",
-                       "Client connections refused because of a limit or a shutdown.",
-                       &worker_counters::clients_refused},
-    worker_counter_row{
-        "sluice_client_login_failures_total",
-        "Clients that did not log in: wrong credentials, unknown database, time-out.",
-        &worker_counters::client_login_failures},
-    worker_counter_row{"sluice_cancel_requests_total", "Cancel requests received from clients.",
-                       &worker_counters::cancel_requests},
-    worker_counter_row{"sluice_internal_errors_total",
-                       "Connections closed because of a bug in sluice. Please report it.",
-                       &worker_counters::internal_errors},
-};
-
-struct error_kind_row {
-    error_class kind;
-    const char* name;
-    const char* sqlstate_class;
-};
-
-constexpr std::array error_kind_rows{
-    error_kind_row{error_class::connection, "connection", "08"},
-    error_kind_row{error_class::authorization, "authorization", "28"},
-    error_kind_row{error_class::resources, "resources", "53"},
-    error_kind_row{error_class::intervention, "intervention", "57"},
-    error_kind_row{error_class::syntax, "syntax", "42"},
-    error_kind_row{error_class::integrity, "integrity", "23"},
-    error_kind_row{error_class::transaction, "transaction", "25,40"},
-    error_kind_row{error_class::other, "other", "other"},
-};
-static_assert(error_kind_rows.size() ==
-              std::tuple_size_v<decltype(pool_counters::errors_by_class)>);
 
 double as_double(std::uint64_t value) {
     return static_cast<double>(value);
@@ -186,13 +75,14 @@ pool_table by_labels(const std::vector<pool_snapshot>& pools) {
 class page {
   public:
     explicit page(const snapshot& state)
-        : process_(state.process), pools_(by_labels(state.pools)) {}
+        : process_(state.process), pools_(by_labels(state.pools)), kv_(state.kv) {}
 
     std::string text() && {
         about_pools();
         about_traffic();
         about_errors();
         about_clients();
+        if (kv_) about_kv(*kv_);
         about_process();
         return prometheus::TextSerializer{}.Serialize(families_);
     }
@@ -244,11 +134,19 @@ class page {
     void about_traffic();
     void about_errors();
     void about_clients();
+    void about_kv(const kv_snapshot& kv);
+    void about_kv_commands(const kv_snapshot& kv);
     void about_process();
     void histograms();
 
+    static void add_buckets(MetricFamily& to, label_list labels,
+                            const std::vector<const histogram*>& parts);
+    template <class Rows>
+    void kv_values(const kv_snapshot& kv, const Rows& rows);
+
     const process_snapshot& process_;
     pool_table pools_;
+    const std::optional<kv_snapshot>& kv_;
     std::vector<MetricFamily> families_;
 };
 
@@ -303,25 +201,33 @@ void page::histograms() {
     for (const auto& row : pool_histogram_rows) {
         auto& durations = family(row.name, row.help, MetricType::Histogram);
         for (const auto& [key, pool] : pools_) {
-            ClientMetric metric;
-            metric.label = labels_of(key);
-            // Every bucket is read once and the count is their sum, so that the sample is
-            // consistent in itself while the workers go on counting.
-            std::uint64_t cumulative = 0;
-            for (std::size_t i = 0; i < histogram::buckets; ++i) {
-                for (const auto* block : pool.workers)
-                    cumulative += (block->*row.member).count(i);
-                if (i + 1 < histogram::buckets) {
-                    metric.histogram.bucket.push_back({cumulative, histogram::bound(i)});
-                }
-            }
-            metric.histogram.sample_count = cumulative;
-            for (const auto* block : pool.workers) {
-                metric.histogram.sample_sum += (block->*row.member).sum_seconds();
-            }
-            durations.metric.push_back(std::move(metric));
+            std::vector<const histogram*> parts;
+            for (const auto* block : pool.workers)
+                parts.push_back(&(block->*row.member));
+            add_buckets(durations, labels_of(key), parts);
         }
     }
+}
+
+// One sample: the parts added up.
+void page::add_buckets(MetricFamily& to, label_list labels,
+                       const std::vector<const histogram*>& parts) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    // Every bucket is read once and the count is their sum, so that the sample is consistent in
+    // itself while the workers go on counting.
+    std::uint64_t cumulative = 0;
+    for (std::size_t i = 0; i < histogram::buckets; ++i) {
+        for (const auto* part : parts)
+            cumulative += part->count(i);
+        if (i + 1 < histogram::buckets) {
+            metric.histogram.bucket.push_back({cumulative, histogram::bound(i)});
+        }
+    }
+    metric.histogram.sample_count = cumulative;
+    for (const auto* part : parts)
+        metric.histogram.sample_sum += part->sum_seconds();
+    to.metric.push_back(std::move(metric));
 }
 
 void page::about_errors() {
@@ -373,6 +279,65 @@ void page::about_clients() {
     for (const auto& row : worker_counter_rows) {
         process_value(row.name, row.help, MetricType::Counter, as_double(over_workers(row.member)));
     }
+}
+
+template <class Rows>
+void page::kv_values(const kv_snapshot& kv, const Rows& rows) {
+    for (const auto& row : rows) {
+        process_value(row.name, row.help,
+                      row.kind == kv_row_kind::counter ? MetricType::Counter : MetricType::Gauge,
+                      row.value(kv));
+    }
+}
+
+void page::about_kv(const kv_snapshot& kv) {
+    kv_values(kv, kv_port_rows);
+    about_kv_commands(kv);
+    kv_values(kv, kv_store_rows);
+    auto& fsyncs = family("sluice_kv_log_fsync_duration_seconds",
+                          "Time to bring the log to the disk (fsync).", MetricType::Histogram);
+    std::vector<const histogram*> parts;
+    if (kv.log_fsync_seconds != nullptr) parts.push_back(kv.log_fsync_seconds);
+    add_buckets(fsyncs, {}, parts);
+    ClientMetric checkpoints;
+    checkpoints.summary.sample_count = kv.checkpoints;
+    checkpoints.summary.sample_sum = kv.checkpoint_seconds;
+    family("sluice_kv_checkpoint_duration_seconds", "Time to write a project's file.",
+           MetricType::Summary)
+        .metric.push_back(std::move(checkpoints));
+    kv_values(kv, kv_copy_rows);
+}
+
+void page::about_kv_commands(const kv_snapshot& kv) {
+    using value = double (*)(const kv_command_counters&);
+    const auto by_command = [&](const char* name, const char* help, value get) {
+        auto& total = family(name, help, MetricType::Counter);
+        for (std::size_t i = 0; i < std::min(kv.commands.size(), kv_counters::most_commands); ++i) {
+            if (kv.commands[i].empty()) continue;
+            double sum = 0;
+            for (const auto* block : kv.workers)
+                sum += get(block->commands[i]);
+            sample(total, {{"command", label_value(kv.commands[i])}}, sum);
+        }
+    };
+    by_command("sluice_kv_commands_total", "Commands that ran, by name.",
+               [](const kv_command_counters& one) { return as_double(one.calls.value()); });
+    by_command("sluice_kv_command_errors_total",
+               "Commands answered with an error, by name: those that failed and those refused "
+               "before they ran.",
+               [](const kv_command_counters& one) {
+                   return as_double(one.failed.value() + one.rejected.value());
+               });
+    by_command(
+        "sluice_kv_command_seconds_total", "Time that commands took to run, by name.",
+        [](const kv_command_counters& one) { return as_double(one.nanoseconds.value()) * 1e-9; });
+    auto& durations =
+        family("sluice_kv_command_duration_seconds",
+               "Time that a command took to run, all commands together.", MetricType::Histogram);
+    std::vector<const histogram*> parts;
+    for (const auto* block : kv.workers)
+        parts.push_back(&block->command_seconds);
+    add_buckets(durations, {}, parts);
 }
 
 void page::about_process() {

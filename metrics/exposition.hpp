@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,9 +53,44 @@ struct process_snapshot {
     process_usage usage;
 };
 
+// The key-value port and its store. Times are Unix times in seconds; 0: it has not happened yet.
+struct kv_snapshot {
+    std::vector<const kv_counters*> workers;
+    std::vector<std::string> commands;  // names by index in kv_counters::commands; empty: unused
+
+    std::uint64_t client_connections = 0;
+    std::uint64_t max_clients = 0;
+
+    std::uint64_t projects = 0;  // in memory; keys, stored_bytes and large_projects are theirs
+    std::uint64_t keys = 0;
+    std::uint64_t stored_bytes = 0;
+    std::uint64_t large_projects = 0;
+    std::uint64_t damaged_projects = 0;
+    std::uint64_t project_loads = 0;
+    std::uint64_t project_unloads = 0;
+    std::uint64_t expired_keys = 0;  // by the store itself; added to the workers' own
+
+    bool writes_refused = false;
+    std::uint64_t log_bytes = 0;
+    std::uint64_t log_records = 0;
+    const histogram* log_fsync_seconds = nullptr;
+    std::uint64_t log_fsync_failures = 0;
+
+    std::uint64_t checkpoints = 0;  // project files written
+    double checkpoint_seconds = 0;  // their time in all
+    std::uint64_t checkpoint_failures = 0;
+    double checkpoint_last_success = 0;
+    std::uint64_t checkpoint_last_bytes = 0;
+
+    double backup_last_success = 0;
+    std::uint64_t backup_last_bytes = 0;
+    std::uint64_t backup_failures = 0;
+};
+
 struct snapshot {
     process_snapshot process;
     std::vector<pool_snapshot> pools;  // two with the same names are added up
+    std::optional<kv_snapshot> kv;     // absent: the port is off, and the page says nothing of it
 };
 
 // Bytes in names that are not UTF-8 are shown as \xNN: scrapers reject a page that holds them.

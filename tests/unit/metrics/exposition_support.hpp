@@ -19,6 +19,9 @@ struct sample_daemon {
     pool_counters first_worker;
     pool_counters second_worker;
     worker_counters worker;
+    kv_counters first_kv;
+    kv_counters second_kv;
+    histogram fsyncs;
     snapshot state;
 
     sample_daemon() {
@@ -49,6 +52,53 @@ struct sample_daemon {
         state.process.log_lines_dropped = 40;
         state.process.version = "1.2.3";
         state.process.usage = {0.5, 1e6, 2e6, 12, 1024, 1.7e9, 3};
+        fill_kv();
+    }
+
+    void fill_kv() {
+        using namespace std::chrono_literals;
+        first_kv.clients_accepted.add(21);
+        second_kv.clients_accepted.add(1);
+        first_kv.clients_refused.add(22);
+        first_kv.auth_failures.add(23);
+        first_kv.protocol_errors.add(24);
+        first_kv.bytes_received.add(25);
+        first_kv.bytes_sent.add(26);
+        first_kv.keyspace_hits.add(27);
+        first_kv.keyspace_misses.add(28);
+        first_kv.expired_keys.add(29);
+        first_kv.misconf_refusals.add(30);
+        first_kv.ran(0, 10us, kv_counters::outcome::fine);
+        second_kv.ran(0, 1s, kv_counters::outcome::failed);
+        second_kv.commands[0].rejected.add(2);
+        first_kv.ran(2, 100us, kv_counters::outcome::fine);
+        fsyncs.record(3ms);
+        auto& kv = state.kv.emplace();
+        kv.workers = {&first_kv, &second_kv};
+        kv.commands = {"get", "", "config|set"};
+        kv.client_connections = 31;
+        kv.max_clients = 32;
+        kv.projects = 33;
+        kv.keys = 34;
+        kv.stored_bytes = 35;
+        kv.large_projects = 36;
+        kv.damaged_projects = 37;
+        kv.project_loads = 38;
+        kv.project_unloads = 39;
+        kv.expired_keys = 40;
+        kv.writes_refused = true;
+        kv.log_bytes = 41;
+        kv.log_records = 42;
+        kv.log_fsync_seconds = &fsyncs;
+        kv.log_fsync_failures = 43;
+        kv.checkpoints = 44;
+        kv.checkpoint_seconds = 45.5;
+        kv.checkpoint_failures = 46;
+        kv.checkpoint_last_success = 1700000000.25;
+        kv.checkpoint_last_bytes = 47;
+        kv.backup_last_success = 1700000001;
+        kv.backup_last_bytes = 48;
+        kv.backup_failures = 49;
     }
     sample_daemon(const sample_daemon&) = delete;
     sample_daemon& operator=(const sample_daemon&) = delete;

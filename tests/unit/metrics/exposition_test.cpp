@@ -118,6 +118,7 @@ TEST(exposition, value_that_cannot_be_read_is_left_out) {
 TEST(exposition, no_pool_at_all_renders_every_family) {
     const sample_daemon daemon;
     snapshot empty;
+    empty.kv.emplace();
     std::set<std::string> with_pools, without;
     for (const auto& [name, family] : families_of(render(daemon.state)))
         with_pools.insert(name);

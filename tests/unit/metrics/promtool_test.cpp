@@ -54,6 +54,14 @@ TEST(promtool, page_without_pools_has_no_findings) {
     EXPECT_EQ(result.output, "");
 }
 
+TEST(promtool, page_of_an_idle_store_has_no_findings) {
+    snapshot state;
+    state.kv.emplace();
+    const auto result = promtool(render(state));
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.output, "");
+}
+
 TEST(promtool, badly_named_counter_is_found) {
     const auto result = promtool("# HELP a_count x\n# TYPE a_count counter\na_count 1\n");
     EXPECT_NE(result.exit_code, 0);
