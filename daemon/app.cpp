@@ -17,6 +17,7 @@
 #include "config/environment.hpp"
 #include "config/load.hpp"
 #include "daemon/http/monitoring.hpp"
+#include "daemon/kv/service.hpp"
 #include "daemon/log.hpp"
 #include "daemon/net/listener.hpp"
 #include "daemon/net/worker.hpp"
@@ -64,6 +65,7 @@ class app final : public monitoring_source {
 
     void build();
     void listen();
+    void listen_for_kv(net::event_loop& loop);
     void wait_for_signals();
     void on_signal(int number);
     void reload();
@@ -81,12 +83,14 @@ class app final : public monitoring_source {
     boost::asio::steady_timer timer_{io_};
     std::vector<std::unique_ptr<net::worker>> workers_;
     std::unique_ptr<pg_service> service_;
+    std::unique_ptr<kv_service> kv_;  // none: the key-value port is off
     std::vector<std::unique_ptr<net::listener>> listeners_;
     std::unique_ptr<monitoring_server> monitoring_;
     std::unique_ptr<boost::asio::signal_set> signals_;
     net::clock_time shutdown_due_ = net::clock_time::max();
     net::clock_time last_log_tick_{};
     bool ending_ = false;
+    int exit_code_ = 0;
 };
 
 void app::build() {
@@ -100,6 +104,11 @@ void app::build() {
     service_ = std::make_unique<pg_service>(first, plain, log_);
     for (auto& worker : workers_) {
         worker->on_tick([this, &on = *worker](net::clock_time now) { service_->tick(on, now); });
+    }
+    if (current_.kv.listen.empty()) return;
+    kv_ = std::make_unique<kv_service>(current_.kv, options_.config_file, plain, log_);
+    for (auto& worker : workers_) {
+        worker->on_tick([this, &on = *worker](net::clock_time) { kv_->tick(on); });
     }
 }
 
@@ -137,6 +146,7 @@ void app::listen() {
         }
         log_.info("listening for postgres clients", {{"on", text_of(address)}});
     }
+    listen_for_kv(loop);
     monitoring_ = std::make_unique<monitoring_server>(io_, current_.monitoring.listen, *this, log_);
     monitoring_->start();
     for (const auto& address : current_.monitoring.listen) {
@@ -144,6 +154,26 @@ void app::listen() {
     }
     for (auto& listener : listeners_)
         listener->start();
+}
+
+void app::listen_for_kv(net::event_loop& loop) {
+    if (kv_ == nullptr) return;
+    for (const auto& address : current_.kv.listen) {
+        for (auto& bound : net::bind_all(address, current_.kv.listen_backlog)) {
+            listeners_.push_back(std::make_unique<net::listener>(
+                loop, std::move(bound),
+                [this](net::accepted_socket socket) { kv_->accept(std::move(socket)); }));
+        }
+        log_.info("listening for key-value clients", {{"on", text_of(address)}});
+    }
+    try {
+        listeners_.push_back(std::make_unique<net::listener>(
+            loop, net::bind_path(current_.kv.directory + "/control.sock", 16, 0600),
+            [this](net::accepted_socket socket) { kv_->accept_control(std::move(socket)); }));
+    } catch (const std::exception& error) {
+        log_.warning("no control socket: sluice kv cannot reach this daemon",
+                     {{"why", error.what()}});
+    }
 }
 
 void app::wait_for_signals() {
@@ -192,11 +222,16 @@ void app::reload() {
                 database = at->second;
                 database.url = url;
             }
+            next.kv.listen = before.kv.listen;
+            next.kv.listen_backlog = before.kv.listen_backlog;
+            next.kv.directory = before.kv.directory;
             const auto fresh = std::make_shared<const directory>(next);
-            boost::asio::post(io_, [this, fresh, next, keys = changed.live.size()] {
+            const auto kv_tls = kv_service::load_tls(next.kv);
+            boost::asio::post(io_, [this, fresh, next, kv_tls, keys = changed.live.size()] {
                 current_ = next;
                 log_.configure(next.log);
                 service_->replace_directory(fresh);
+                if (kv_ != nullptr) kv_->configure(next.kv, kv_tls);
                 log_.info("configuration reloaded", {{"changed", keys}});
                 systemd::notify_ready("serving");
             });
@@ -237,6 +272,7 @@ bool app::check_shutdown(net::clock_time now) {
 // Workers still run while the sessions end; then they stop, each after what that has posted.
 void app::finish() {
     service_->close_clients();
+    if (kv_ != nullptr) kv_->close_clients();
     for (auto& worker : workers_) {
         worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
     }
@@ -253,6 +289,7 @@ void app::close_rest() {
         }
     };
     finish_loops();
+    if (kv_ != nullptr && !kv_->finish()) exit_code_ = 1;
     service_->close_servers();
     finish_loops();
 }
@@ -272,6 +309,7 @@ int app::run() {
         log_.error("cannot start", {{"why", error.what()}});
         return 1;
     }
+    if (kv_ != nullptr) kv_->start_threads();
     for (auto& worker : workers_)
         worker->start();
     log_.info("sluice is ready", {{"version", version}, {"workers", workers_.size()}});
@@ -285,7 +323,7 @@ int app::run() {
     monitoring_.reset();
     signals_.reset();
     log_.info("sluice has ended");
-    return 0;
+    return exit_code_;
 }
 
 std::string app::render_metrics() {
@@ -293,6 +331,7 @@ std::string app::render_metrics() {
     out.process.version = version;
     out.process.usage = metrics::read_process_usage();
     service_->fill(out);
+    if (kv_ != nullptr) kv_->fill(out);
     return metrics::render(out);
 }
 

@@ -65,10 +65,10 @@ class project {
     log_number covered = 0;        // what its file covers
     time_ms created_ms = 0;
     time_ms updated_ms = 0;
-    time_ms used_ms = 0;           // last command
-    time_ms save_at = 0;       // due then; 0: not yet known
-    time_ms save_earliest = 0;  // a project that takes long to save is not saved all the time
-    time_ms retry_at = 0;      // refused: its file may be looked at again
+    time_ms used_ms = 0;          // last command
+    time_ms save_at = 0;          // due then; 0: not yet known
+    time_ms save_earliest = 0;    // a project that takes long to save is not saved all the time
+    time_ms retry_at = 0;         // refused: its file may be looked at again
     std::uint64_t accounted = 0;  // memory() as the sum of all has it
     std::atomic<time_ms> next_expiry{never};  // may be read without the lock
     [[nodiscard]] bool is_unsaved() const noexcept { return first_unsaved != 0; }

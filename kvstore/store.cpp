@@ -15,7 +15,9 @@ constexpr std::size_t expired_at_once = 256;
 }  // namespace
 
 store::store(file_env& files, const config::kv_settings& settings, notice say)
-    : files_(files), directory_(settings.directory), say_(std::move(say)),
+    : files_(files),
+      directory_(settings.directory),
+      say_(std::move(say)),
       log_(files, settings.directory + "/log", settings.fsync) {
     configure(settings);
 }
@@ -51,8 +53,8 @@ void store::open(time_ms now) {
                               (holder.empty() ? "" : " (process " + holder + ")") +
                               ": stop it, or set another kv.directory");
         }
-        throw cannot_open("the store's lock " + directory_ + "/lock cannot be taken: " +
-                          error.message());
+        throw cannot_open("the store's lock " + directory_ +
+                          "/lock cannot be taken: " + error.message());
     }
     replay(now);
 }
@@ -71,7 +73,8 @@ void store::replay(time_ms now) {
             return;
         }
         const auto one = find(what.project);
-        if (one->state == project::residence::absent) (void)install(*one, read_file(one->id()), now);
+        if (one->state == project::residence::absent)
+            (void)install(*one, read_file(one->id()), now);
         if (number <= one->covered) return;
         if (one->state == project::residence::resident) one->apply(what);
         one->changed_by(number, one->updated_ms == 0 ? now : one->updated_ms);
@@ -184,9 +187,9 @@ bool store::close(time_ms now) {
     const auto last = log_.last();
     auto failed = log_.close();
     if (!error.empty() || failed) {
-        say_("error", "not everything could be saved: " +
-                          (error.empty() ? failed.message() : error) +
-                          "; the log keeps it for the next start");
+        say_("error",
+             "not everything could be saved: " + (error.empty() ? failed.message() : error) +
+                 "; the log keeps it for the next start");
         return false;
     }
     // What is left of the log is empty: a file that somebody puts in a project's place while

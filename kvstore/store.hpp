@@ -8,8 +8,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -97,7 +97,8 @@ class store {
     // `pause` is called between slices of a long copy, with no lock held.
     using pause_call = std::function<void()>;
     void maintain(time_ms now, const pause_call& pause);
-    // Saves everything that is unsaved, as it was at one moment. Empty: saved; else what went wrong.
+    // Saves everything that is unsaved, as it was at one moment. Empty: saved; else what went
+    // wrong.
     std::string save_all(time_ms now, const pause_call& pause);
     // Saves one project. Empty: saved, or nothing to save.
     std::string save(project& which, time_ms now, const pause_call& pause);

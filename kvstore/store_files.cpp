@@ -41,8 +41,8 @@ std::string refusal(project_id id, const std::string& why) {
 }
 
 std::string kept_as(project_id id, const std::string& name) {
-    return refusal(id, "its file was damaged and is kept as " + name +
-                           ". Put a good " + project_file_name(id) +
+    return refusal(id, "its file was damaged and is kept as " + name + ". Put a good " +
+                           project_file_name(id) +
                            " in its place (sluice kv restore or import), or remove the kept file "
                            "to begin with an empty project");
 }
@@ -108,8 +108,7 @@ store::file_content store::read_file(project_id id) {
     table_builder builder;
     const auto outcome = read_project_file(text, id, out.header, builder);
     if (outcome.result == project_file_outcome::verdict::damaged) {
-        out.refused =
-            set_aside(id, "line " + std::to_string(outcome.line) + ": " + outcome.what);
+        out.refused = set_aside(id, "line " + std::to_string(outcome.line) + ": " + outcome.what);
         return out;
     }
     if (outcome.result == project_file_outcome::verdict::edited) keep_edited(id);
@@ -312,7 +311,8 @@ log_number store::covers(const std::string& name) {
     project_header header;
     project_id id = 0;
     if (!parse_project_file_name(name, id) || files_.read(directory_ + "/" + name, text) ||
-        read_project_file(text, id, header, sink).result == project_file_outcome::verdict::damaged) {
+        read_project_file(text, id, header, sink).result ==
+            project_file_outcome::verdict::damaged) {
         return std::numeric_limits<log_number>::max();
     }
     return header.covers;
@@ -356,8 +356,7 @@ void store::send_out(time_ms now, const pause_call& pause) {
         if (!is_idle && !is_over_memory()) return;
         if (!save(*one, now, pause).empty()) continue;
         const std::lock_guard lock(one->mutex);
-        if (one->is_unsaved() || one->is_watched() ||
-            one->state != project::residence::resident) {
+        if (one->is_unsaved() || one->is_watched() || one->state != project::residence::resident) {
             continue;
         }
         one->leave_memory();

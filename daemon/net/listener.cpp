@@ -49,22 +49,6 @@ void remove_stale(const sockaddr_un& address, const std::string& path) {
     if (refused) unlink(path.c_str());
 }
 
-bound_socket bind_unix(const config::listen_address& address, std::uint32_t backlog) {
-    const auto path = address.path + "/.s.PGSQL." + std::to_string(address.port);
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    if (path.size() >= sizeof name.sun_path) {
-        errno = ENAMETOOLONG;
-        fail("unix:" + path);
-    }
-    std::memcpy(name.sun_path, path.c_str(), path.size());
-    remove_stale(name, path);
-    const int out = listening_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&name), sizeof name,
-                                     backlog, "unix:" + path);
-    chmod(path.c_str(), 0777);  // who may connect is the directory's say, as with PostgreSQL
-    return {out, true, path};
-}
-
 std::string text_of(const sockaddr_storage& address) {
     char host[INET6_ADDRSTRLEN] = "";
     if (address.ss_family == AF_INET) {
@@ -94,9 +78,26 @@ bool is_loopback(const sockaddr_storage& address) {
 
 }  // namespace
 
+bound_socket bind_path(const std::string& path, std::uint32_t backlog, unsigned permissions) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    if (path.size() >= sizeof name.sun_path) {
+        errno = ENAMETOOLONG;
+        fail("unix:" + path);
+    }
+    std::memcpy(name.sun_path, path.c_str(), path.size());
+    remove_stale(name, path);
+    const int out = listening_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&name), sizeof name,
+                                     backlog, "unix:" + path);
+    chmod(path.c_str(), permissions);
+    return {out, true, path};
+}
+
 std::vector<bound_socket> bind_all(const config::listen_address& address, std::uint32_t backlog) {
     if (address.type == config::listen_address::kind::unix_socket) {
-        return {bind_unix(address, backlog)};
+        // Who may connect is the directory's say, as with PostgreSQL.
+        return {bind_path(address.path + "/.s.PGSQL." + std::to_string(address.port), backlog,
+                          0777)};
     }
     const auto name = address.host + ":" + std::to_string(address.port);
     addrinfo hints{};

@@ -28,6 +28,10 @@ struct bound_socket {
 [[nodiscard]] std::vector<bound_socket> bind_all(const config::listen_address& address,
                                                  std::uint32_t backlog);
 
+// A unix socket at just this path, with these permissions.
+[[nodiscard]] bound_socket bind_path(const std::string& path, std::uint32_t backlog,
+                                     unsigned permissions);
+
 class listener final : private watcher {
   public:
     using handler = std::function<void(accepted_socket)>;

@@ -1,0 +1,290 @@
+#include "daemon/kv/session.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+namespace sluice::daemon {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+// Replies that a client has not taken: more are made when it has.
+constexpr std::size_t most_unsent = 262144;
+// Commands that came while it waits are left in the socket above this.
+constexpr std::size_t most_unread = 262144;
+constexpr auto last_words = std::chrono::seconds(2);
+constexpr std::uint8_t tls_handshake = 0x16;
+
+void set_tcp_options(int descriptor, const config::kv_settings& from) {
+    const auto set = [&](int level, int name, int value) {
+        setsockopt(descriptor, level, name, &value, sizeof value);
+    };
+    set(IPPROTO_TCP, TCP_NODELAY, 1);
+    const auto keepalive = static_cast<int>(from.tcp_keepalive.count() / 1000);
+    if (keepalive <= 0) return;
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(IPPROTO_TCP, TCP_KEEPIDLE, keepalive);
+    set(IPPROTO_TCP, TCP_KEEPINTVL, std::max(keepalive / 3, 1));
+    set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+const kvstore::user& control_user() {
+    static const kvstore::user out{"control", {}, true, {}};
+    return out;
+}
+
+std::string misconf(const std::string& why) {
+    return "-MISCONF Errors writing to the write-ahead log: " + why +
+           ". The write may be lost or kept.\r\n";
+}
+
+}  // namespace
+
+void kv_session::start(kv_service& service, net::worker& home, net::accepted_socket socket,
+                       bool is_control) {
+    auto& room = service.room_of(home);
+    if (!socket.is_unix) set_tcp_options(socket.descriptor, *room.settings);
+    auto card = std::make_shared<kvstore::client_card>();
+    card->address = socket.peer;
+    card->descriptor = socket.descriptor;
+    card->connected_ms = wall_clock_ms();
+    card->used_ms = card->connected_ms;
+    const auto self = std::make_shared<kv_session>(service, home, card);
+    const std::weak_ptr<kv_session> weak = self;
+    self->wake_ = [weak, &home] {
+        home.post([weak] {
+            if (const auto session = weak.lock()) session->woken();
+        });
+    };
+    card->close = [weak, &home] {
+        home.post([weak] {
+            if (const auto session = weak.lock()) session->end_now();
+        });
+    };
+    card->push = [weak, &home](const std::string& line) {
+        home.post([weak, line] {
+            if (const auto session = weak.lock()) session->push(line);
+        });
+    };
+    auto& client = self->client_;
+    client.access = room.access;
+    client.is_control = is_control;
+    client.who = is_control ? &control_user() : room.access->initial();
+    card->user = client.who == nullptr ? "default" : client.who->name;
+    service.cards.add(card);
+    room.sessions.push_back(*self);
+    room.counts.clients_accepted.add();
+    self->tls_settled_ = is_control || room.tls == nullptr;
+    self->set_deadline();
+    self->stream_.open(home.loop(), socket.descriptor, net::stream::ownership::ours, *self, self);
+}
+
+kv_session::kv_session(kv_service& service, net::worker& home,
+                       std::shared_ptr<kvstore::client_card> card)
+    : service_(service), home_(home), client_(std::move(card)) {}
+
+kv_session::~kv_session() {
+    net::deadline_list::cancel(deadline_);
+    client_.leave();
+    service_.cards.remove(*client_.card);
+    service_.clients_.fetch_sub(1);
+    service_.clients_on_[home_.number()].fetch_sub(1);
+}
+
+bool kv_session::settle_tls() {
+    if (tls_settled_) return true;
+    const auto early = stream_.rx.readable();
+    if (early.empty()) return false;
+    const auto& room = service_.room_of(home_);
+    tls_settled_ = true;
+    if (early[0] == tls_handshake) {
+        stream_.start_tls(room.tls->get(), early);
+        return stream_.is_open() && !stream_.rx.empty();
+    }
+    if (room.settings->tls.mode == config::tls_mode::allow) return true;
+    say_and_close("-ERR this port speaks TLS only (kv.tls.mode): connect with --tls\r\n");
+    return false;
+}
+
+void kv_session::on_bytes() {
+    if (!settle_tls()) return;
+    set_deadline();
+    auto& counts = service_.room_of(home_).counts;
+    counts.bytes_received.add(stream_.bytes_in() - counted_in_);
+    counted_in_ = stream_.bytes_in();
+    if (waits_ == waiting::over) return stream_.rx.consume(stream_.rx.size());
+    if (waits_ != waiting::none) {
+        if (stream_.rx.size() > most_unread) stream_.pause();
+        return;
+    }
+    work();
+}
+
+// Carries out what has come, until it is empty or has to wait for something.
+void kv_session::work() {
+    waits_ = waiting::none;
+    auto in = service_.turn_on(home_);
+    const auto done = client_.run(stream_.rx.readable(), in, wake_);
+    stream_.rx.consume(done.consumed);
+    closes_ = done.next == kvstore::client::wants::close;
+    if (take_replies(in.reply, done.waits_for) && closes_) return end_after_replies();
+    if (waits_ != waiting::none) return;  // for the log; what is next comes after that
+    switch (done.next) {
+        case kvstore::client::wants::bytes:
+            stream_.expect(done.expected);
+            if (stream_.rx.empty()) stream_.trim();
+            if (stream_.backlog() > most_unsent) waits_ = waiting::reader;
+            if (stream_.paused() && waits_ == waiting::none) stream_.resume();
+            return;
+        case kvstore::client::wants::turn_over:
+            if (stream_.backlog() > most_unsent) {
+                waits_ = waiting::reader;
+            } else {
+                go_on_later();
+            }
+            return;
+        case kvstore::client::wants::wake:
+            waits_ = waiting::wake;
+            return;
+        case kvstore::client::wants::room:
+            waits_ = waiting::room;
+            service_.wait_for_log(home_, weak_from_this(), 0);
+            return;
+        case kvstore::client::wants::close:
+            return;
+    }
+}
+
+// Sends the replies, or keeps them until the log is safe; true: they are on their way.
+bool kv_session::take_replies(kvstore::reply_buffer& reply, kvstore::log_number waits_for) {
+    protocol::outgoing out;
+    reply.pass_to(out);
+    if (waits_for == 0) {
+        auto& counts = service_.room_of(home_).counts;
+        counts.bytes_sent.add(out.size());
+        stream_.send(out);
+        client_.card->unsent.store(stream_.backlog(), std::memory_order_relaxed);
+        reply.clear();
+        return true;
+    }
+    held_.clear();
+    out.save_rest(0, held_);
+    held_writes_ = reply.writes();
+    held_for_ = waits_for;
+    reply.clear();
+    waits_ = waiting::log;
+    service_.wait_for_log(home_, weak_from_this(), waits_for);
+    return false;
+}
+
+bool kv_session::log_moved() {
+    if (!stream_.is_open()) return false;
+    if (waits_ == waiting::room) {
+        work();
+        return false;  // it has asked again if it has to
+    }
+    if (waits_ != waiting::log) return false;
+    const auto& log = service_.store.log();
+    const bool is_safe = log.safe() >= held_for_;
+    if (!is_safe && !log.refusing()) return true;
+    std::string replies;
+    if (is_safe) {
+        replies = std::move(held_);
+    } else {  // nobody knows whether they will be kept
+        std::size_t from = 0;
+        for (const auto& write : held_writes_) {
+            replies.append(held_, from, write.from - from);
+            if (write.to > write.from) replies += misconf(log.why());
+            from = write.to;
+        }
+        replies.append(held_, from);
+    }
+    held_ = std::string();
+    held_writes_.clear();
+    protocol::outgoing out;
+    out.pass(protocol::as_bytes(replies));
+    service_.room_of(home_).counts.bytes_sent.add(out.size());
+    stream_.send(out);
+    if (closes_) {
+        end_after_replies();
+    } else {
+        work();
+    }
+    return false;
+}
+
+void kv_session::end_after_replies() {
+    waits_ = waiting::over;
+    stream_.finish();
+    home_.deadlines().set(deadline_, steady_clock::now() + last_words);
+}
+
+void kv_session::say_and_close(std::string_view text) {
+    protocol::outgoing out;
+    out.pass(protocol::as_bytes(text));
+    stream_.send(out);
+    end_after_replies();
+}
+
+void kv_session::go_on_later() {
+    waits_ = waiting::turn;
+    wake_();
+}
+
+void kv_session::woken() {
+    if (!stream_.is_open()) return;
+    if (waits_ == waiting::wake || waits_ == waiting::turn) work();
+}
+
+void kv_session::on_drained() {
+    client_.card->unsent.store(0, std::memory_order_relaxed);
+    if (waits_ == waiting::reader) work();
+}
+
+void kv_session::on_end(end) {
+    end_now();
+}
+
+void kv_session::end_now() {
+    waits_ = waiting::over;
+    net::deadline_list::cancel(deadline_);
+    stream_.close();
+}
+
+void kv_session::push(const std::string& line) {
+    if (!stream_.is_open() || waits_ == waiting::over) return;
+    const auto most = service_.room_of(home_).settings->client_output_buffer_limit;
+    if (most != 0 && stream_.backlog() > most) {
+        service_.log.warning("client closed: it does not take its replies",
+                             {{"client", client_.card->address}, {"unsent", stream_.backlog()}});
+        return end_now();
+    }
+    protocol::outgoing out;
+    out.pass(protocol::as_bytes(line));
+    stream_.send(out);
+    client_.card->unsent.store(stream_.backlog(), std::memory_order_relaxed);
+}
+
+void kv_session::reconfigure() {
+    if (!client_.is_control && !client_.adopt(service_.room_of(home_).access)) {
+        say_and_close("-ERR this user is no longer known here\r\n");
+    }
+}
+
+void kv_session::set_deadline() {
+    const auto timeout = service_.room_of(home_).settings->timeout;
+    if (timeout.count() == 0 || client_.is_control) return;
+    home_.deadlines().set(deadline_, steady_clock::now() + timeout);
+}
+
+void kv_session::idle_deadline::passed(net::deadline& which) {
+    auto& self = static_cast<idle_deadline&>(which).session;
+    if (self.waits_ == waiting::none && self.client_.card->is_monitor.load()) {
+        return self.set_deadline();  // it only listens
+    }
+    self.end_now();
+}
+
+}  // namespace sluice::daemon

@@ -1,0 +1,73 @@
+// One client of the key-value port, from its socket to its end: it brings bytes to the client's
+// state machine (kvstore/client.hpp) and replies back, when the log says that they may go.
+// Confined to its worker; its stream keeps it alive.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/kv/service.hpp"
+#include "daemon/net/deadlines.hpp"
+#include "daemon/net/stream.hpp"
+
+namespace sluice::daemon {
+
+class kv_session final : public net::stream_owner,
+                         public listed_kv_session,
+                         public std::enable_shared_from_this<kv_session> {
+  public:
+    static void start(kv_service& service, net::worker& home, net::accepted_socket socket,
+                      bool is_control);
+
+    kv_session(kv_service& service, net::worker& home, std::shared_ptr<kvstore::client_card> card);
+    ~kv_session();
+
+    // The log has moved on: replies that were held may go, or commands that found no room.
+    // True: it still waits.
+    [[nodiscard]] bool log_moved();
+    void end_now() override;
+    // The settings have changed.
+    void reconfigure() override;
+
+  private:
+    void on_bytes() override;
+    void on_drained() override;
+    void on_end(end how) override;
+
+    // TLS, if the first byte says so. False: not now, or the connection has ended.
+    [[nodiscard]] bool settle_tls();
+    void work();
+    [[nodiscard]] bool take_replies(kvstore::reply_buffer& reply, kvstore::log_number waits_for);
+    void go_on_later();
+    void woken();
+    void end_after_replies();
+    void say_and_close(std::string_view text);
+    void set_deadline();
+    void push(const std::string& line);
+
+    enum class waiting { none, log, room, wake, reader, turn, over };
+
+    kv_service& service_;
+    net::worker& home_;
+    kvstore::client client_;
+    std::function<void()> wake_;
+    waiting waits_ = waiting::none;
+    bool tls_settled_ = false;
+    bool closes_ = false;  // after the replies that are held
+    kvstore::log_number held_for_ = 0;
+    std::string held_;  // replies until the log is safe
+    std::vector<kvstore::reply_buffer::span> held_writes_;
+    std::uint64_t counted_in_ = 0;
+    std::uint64_t counted_out_ = 0;
+    net::stream stream_;
+    struct idle_deadline : net::deadline {
+        explicit idle_deadline(kv_session& owner)
+            : net::deadline(&idle_deadline::passed), session(owner) {}
+        static void passed(net::deadline& which);
+        kv_session& session;
+    } deadline_{*this};
+};
+
+}  // namespace sluice::daemon
