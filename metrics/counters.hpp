@@ -101,39 +101,4 @@ struct alignas(64) worker_counters {
     counter log_lines_dropped;
 };
 
-// One command of the key-value port, by Redis's meaning of its INFO commandstats.
-struct kv_command_counters {
-    counter calls;     // ran
-    counter failed;    // of these, answered with an error
-    counter rejected;  // refused before they ran: wrong number of arguments, no login, MISCONF
-    counter nanoseconds;
-};
-
-// One block per worker of the key-value port. The index of a command is the store's own.
-struct alignas(64) kv_counters {
-    static constexpr std::size_t most_commands = 96;
-
-    counter clients_accepted;
-    counter clients_refused;  // maxclients, protected mode, shutdown
-    counter auth_failures;
-    counter protocol_errors;
-    counter bytes_received;
-    counter bytes_sent;
-    counter keyspace_hits;
-    counter keyspace_misses;
-    counter expired_keys;
-    counter misconf_refusals;
-    std::array<kv_command_counters, most_commands> commands;
-    histogram command_seconds;  // of all commands
-
-    enum class outcome : std::uint8_t { fine, failed };
-    void ran(std::size_t command, std::chrono::nanoseconds elapsed, outcome how) noexcept {
-        auto& one = commands[command];
-        one.calls.add();
-        if (how == outcome::failed) one.failed.add();
-        one.nanoseconds.add(elapsed.count() < 0 ? 0U : static_cast<std::uint64_t>(elapsed.count()));
-        command_seconds.record(elapsed);
-    }
-};
-
 }  // namespace sluice::metrics

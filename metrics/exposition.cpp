@@ -309,7 +309,7 @@ void page::about_kv(const kv_snapshot& kv) {
 }
 
 void page::about_kv_commands(const kv_snapshot& kv) {
-    using value = double (*)(const kv_command_counters&);
+    using value = double (*)(const kv_counters::command_counters&);
     const auto by_command = [&](const char* name, const char* help, value get) {
         auto& total = family(name, help, MetricType::Counter);
         for (std::size_t i = 0; i < std::min(kv.commands.size(), kv_counters::most_commands); ++i) {
@@ -320,17 +320,19 @@ void page::about_kv_commands(const kv_snapshot& kv) {
             sample(total, {{"command", label_value(kv.commands[i])}}, sum);
         }
     };
-    by_command("sluice_kv_commands_total", "Commands that ran, by name.",
-               [](const kv_command_counters& one) { return as_double(one.calls.value()); });
+    by_command(
+        "sluice_kv_commands_total", "Commands that ran, by name.",
+        [](const kv_counters::command_counters& one) { return as_double(one.calls.value()); });
     by_command("sluice_kv_command_errors_total",
                "Commands answered with an error, by name: those that failed and those refused "
                "before they ran.",
-               [](const kv_command_counters& one) {
-                   return as_double(one.failed.value() + one.rejected.value());
+               [](const kv_counters::command_counters& one) {
+                   return as_double(one.failures.value() + one.rejections.value());
                });
-    by_command(
-        "sluice_kv_command_seconds_total", "Time that commands took to run, by name.",
-        [](const kv_command_counters& one) { return as_double(one.nanoseconds.value()) * 1e-9; });
+    by_command("sluice_kv_command_seconds_total", "Time that commands took to run, by name.",
+               [](const kv_counters::command_counters& one) {
+                   return as_double(one.nanoseconds.value()) * 1e-9;
+               });
     auto& durations =
         family("sluice_kv_command_duration_seconds",
                "Time that a command took to run, all commands together.", MetricType::Histogram);

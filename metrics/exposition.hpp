@@ -68,13 +68,14 @@ struct kv_snapshot {
     std::uint64_t damaged_projects = 0;
     std::uint64_t project_loads = 0;
     std::uint64_t project_unloads = 0;
-    std::uint64_t expired_keys = 0;  // by the store itself; added to the workers' own
+    std::uint64_t expired_keys = 0;
 
     bool writes_refused = false;
     std::uint64_t log_bytes = 0;
     std::uint64_t log_records = 0;
+    std::uint64_t log_written_bytes = 0;
+    std::uint64_t log_errors = 0;  // of writing, reserving, fsync
     const histogram* log_fsync_seconds = nullptr;
-    std::uint64_t log_fsync_failures = 0;
 
     std::uint64_t checkpoints = 0;  // project files written
     double checkpoint_seconds = 0;  // their time in all
@@ -82,6 +83,7 @@ struct kv_snapshot {
     double checkpoint_last_success = 0;
     std::uint64_t checkpoint_last_bytes = 0;
 
+    std::uint64_t backups = 0;
     double backup_last_success = 0;
     std::uint64_t backup_last_bytes = 0;
     std::uint64_t backup_failures = 0;

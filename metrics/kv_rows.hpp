@@ -70,15 +70,12 @@ constexpr std::array kv_port_rows{
 };
 
 constexpr std::array kv_store_rows{
-    kv_worker_row<&kc::keyspace_hits>("sluice_kv_keyspace_hits_total",
-                                      "Keys that a reading command looked for and found."),
-    kv_worker_row<&kc::keyspace_misses>("sluice_kv_keyspace_misses_total",
-                                        "Keys that a reading command looked for and did not find."),
-    kv_row{"sluice_kv_expired_keys_total", "Keys removed because their time was over.",
-           kv_row_kind::counter,
-           [](const kv_snapshot& now) {
-               return kv_sum<&kc::expired_keys>(now) + kv_figure<&ks::expired_keys>(now);
-           }},
+    kv_worker_row<&kc::hits>("sluice_kv_keyspace_hits_total",
+                             "Keys that a reading command looked for and found."),
+    kv_worker_row<&kc::misses>("sluice_kv_keyspace_misses_total",
+                               "Keys that a reading command looked for and did not find."),
+    kv_total_row<&ks::expired_keys>("sluice_kv_expired_keys_total",
+                                    "Keys removed because their time was over."),
     kv_gauge_row<&ks::projects>("sluice_kv_projects_in_memory", "Projects that are in memory."),
     kv_gauge_row<&ks::keys>("sluice_kv_keys", "Keys of the projects in memory."),
     kv_gauge_row<&ks::stored_bytes>("sluice_kv_stored_bytes",
@@ -95,16 +92,18 @@ constexpr std::array kv_store_rows{
     kv_gauge_row<&ks::writes_refused>(
         "sluice_kv_writes_refused",
         "1 while writes are refused because the disk failed or is full, else 0."),
-    kv_worker_row<&kc::misconf_refusals>(
+    kv_worker_row<&kc::refused_writes>(
         "sluice_kv_misconf_errors_total",
         "Commands answered with MISCONF because the disk failed or was full."),
     kv_gauge_row<&ks::log_bytes>("sluice_kv_log_bytes",
                                  "Size of the write-ahead log's files on the disk."),
     kv_total_row<&ks::log_records>("sluice_kv_log_records_total",
                                    "Records written to the write-ahead log."),
-    kv_total_row<&ks::log_fsync_failures>(
-        "sluice_kv_log_fsync_failures_total",
-        "Times that the log could not be brought to the disk (fsync)."),
+    kv_total_row<&ks::log_written_bytes>("sluice_kv_log_written_bytes_total",
+                                         "Bytes written to the write-ahead log."),
+    kv_total_row<&ks::log_errors>(
+        "sluice_kv_log_errors_total",
+        "Times that the log could not be written, reserved on the disk or brought to it (fsync)."),
 };
 
 constexpr std::array kv_copy_rows{
@@ -115,6 +114,7 @@ constexpr std::array kv_copy_rows{
                                              "Size of the project file that was written last."),
     kv_total_row<&ks::checkpoint_failures>("sluice_kv_checkpoint_failures_total",
                                            "Project files that could not be written."),
+    kv_total_row<&ks::backups>("sluice_kv_backups_total", "Backups completed."),
     kv_gauge_row<&ks::backup_last_success>(
         "sluice_kv_backup_last_success_timestamp_seconds",
         "When the last backup was complete, seconds since the epoch; 0 if there was none yet."),

@@ -28,7 +28,7 @@ TEST(exposition_kv, every_number_has_its_own_series) {
         {"sent_bytes_total", "26"},
         {"keyspace_hits_total", "27"},
         {"keyspace_misses_total", "28"},
-        {"expired_keys_total", "69"},
+        {"expired_keys_total", "40"},
         {"misconf_errors_total", "30"},
         {"client_connections", "31"},
         {"client_connections_max", "32"},
@@ -42,7 +42,8 @@ TEST(exposition_kv, every_number_has_its_own_series) {
         {"writes_refused", "1"},
         {"log_bytes", "41"},
         {"log_records_total", "42"},
-        {"log_fsync_failures_total", "43"},
+        {"log_written_bytes_total", "29"},
+        {"log_errors_total", "43"},
         {"checkpoint_duration_seconds_count", "44"},
         {"checkpoint_duration_seconds_sum", "45.5"},
         {"checkpoint_failures_total", "46"},
@@ -50,7 +51,8 @@ TEST(exposition_kv, every_number_has_its_own_series) {
         {"checkpoint_last_size_bytes", "47"},
         {"backup_last_success_timestamp_seconds", "1700000001"},
         {"backup_last_size_bytes", "48"},
-        {"backup_failures_total", "49"}};
+        {"backup_failures_total", "49"},
+        {"backups_total", "50"}};
     for (const auto& [name, value] : expected) {
         EXPECT_EQ(value_of(page, "sluice_kv_" + name), text(value)) << name;
     }
@@ -100,11 +102,13 @@ TEST(exposition_kv, names_beyond_the_counters_are_left_out) {
     EXPECT_EQ(render(daemon.state).find("\"beyond\""), std::string::npos);
 }
 
-TEST(exposition_kv, negative_duration_counts_as_none) {
+TEST(exposition_kv, command_beyond_the_counters_goes_to_the_last) {
     kv_counters block;
-    block.ran(95, std::chrono::nanoseconds(-5), kv_counters::outcome::fine);
-    EXPECT_EQ(block.commands[95].calls.value(), 1U);
-    EXPECT_EQ(block.commands[95].nanoseconds.value(), 0U);
+    block.count(kv_counters::most_commands + 7, 5, true);
+    block.count_rejected(kv_counters::most_commands);
+    EXPECT_EQ(block.commands.back().calls.value(), 1U);
+    EXPECT_EQ(block.commands.back().failures.value(), 1U);
+    EXPECT_EQ(block.commands.back().rejections.value(), 1U);
     EXPECT_EQ(block.command_seconds.count(0), 1U);
 }
 
