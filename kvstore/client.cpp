@@ -154,7 +154,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
         if (in.db.waits_for_disk()) in.reply.note_write(before.all);
     }
     if (row != nullptr && !refused) account(what, *row, began, failed);
-    if (row != nullptr && refused) in.counts.commands[row->number].rejected.add();
+    if (row != nullptr && refused) in.counts.count_rejected(row->number);
     return step::done;
 }
 
@@ -237,7 +237,7 @@ bool client::has_room(call& what, std::uint64_t bytes) {
         case admission::refused:
             break;
     }
-    what.in.counts.misconf_refusals.add();
+    what.in.counts.refused_writes.add();
     what.out.error("MISCONF Errors writing to the write-ahead log: " + what.in.db.log().why() +
                    ". Writes are refused until it can be written again; reads go on.");
     return false;
@@ -349,9 +349,7 @@ void client::execute(call& what, const command& row) {
 void client::account(const call& what, const command& row, std::uint64_t began, bool failed) {
     auto& in = what.in;
     const auto took = in.clock_ns() - began;
-    in.counts.ran(
-        row.number, std::chrono::nanoseconds(took),
-        failed ? metrics::kv_counters::outcome::failed : metrics::kv_counters::outcome::fine);
+    in.counts.count(row.number, took, failed);
     card->last_command.store(row.name.data(), std::memory_order_relaxed);
     card->used_ms.store(in.now, std::memory_order_relaxed);
     const auto slow = in.slow.slower_than_us();

@@ -93,7 +93,7 @@ bool call::reserve(std::uint64_t bytes) {
 
 const entry* call::read(std::string_view key) {
     const auto* const found = here->use(key, in.now);
-    (found != nullptr ? in.counts.keyspace_hits : in.counts.keyspace_misses).add();
+    (found != nullptr ? in.counts.hits : in.counts.misses).add();
     return found;
 }
 

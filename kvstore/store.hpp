@@ -35,6 +35,8 @@ struct store_counts {
     std::atomic<std::uint64_t> checkpoint_failures{0};
     std::atomic<std::uint64_t> checkpoint_ns{0};
     std::atomic<time_ms> last_checkpoint_ms{0};  // that succeeded
+    std::atomic<std::uint64_t> last_checkpoint_bytes{0};  // of the file
+    std::atomic<std::uint64_t> backups{0};
     std::atomic<std::uint64_t> backup_failures{0};
     std::atomic<time_ms> last_backup_ms{0};  // that succeeded
     std::atomic<std::uint64_t> last_backup_bytes{0};

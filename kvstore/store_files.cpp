@@ -196,7 +196,10 @@ std::string store::write_file(snapshot& from, time_ms now) {
         return files_.sync_directory(directory_);
     };
     const auto error = attempt();
-    if (!error) return {};
+    if (!error) {
+        counts.last_checkpoint_bytes.store(text.size());
+        return {};
+    }
     (void)files_.remove(draft);
     return path + ": " + error.message();
 }

@@ -89,6 +89,39 @@ enum class error_class : std::uint8_t {
     other,
 };
 
+// One block per worker: the key-value port's.
+struct alignas(64) kv_counters {
+    static constexpr std::size_t most_commands = 128;  // by the number of the command's row
+    struct command_counters {
+        counter calls;
+        counter nanoseconds;
+        counter failures;    // answered with an error
+        counter rejections;  // not carried out: arity, permission, …
+    };
+    std::array<command_counters, most_commands> commands;
+    histogram command_seconds;
+    counter clients_accepted;
+    counter clients_refused;
+    counter bytes_received;
+    counter bytes_sent;
+    counter hits;
+    counter misses;
+    counter protocol_errors;
+    counter auth_failures;
+    counter refused_writes;  // MISCONF
+
+    void count(std::size_t command, std::uint64_t took_ns, bool failed) noexcept {
+        auto& one = commands[command < most_commands ? command : most_commands - 1];
+        one.calls.add();
+        one.nanoseconds.add(took_ns);
+        if (failed) one.failures.add();
+        command_seconds.record(std::chrono::nanoseconds(took_ns));
+    }
+    void count_rejected(std::size_t command) noexcept {
+        commands[command < most_commands ? command : most_commands - 1].rejections.add();
+    }
+};
+
 // One block per worker: what belongs to no pool.
 struct alignas(64) worker_counters {
     counter clients_accepted;

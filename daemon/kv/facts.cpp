@@ -105,12 +105,15 @@ void kv_service::fill(metrics::snapshot& out) {
     kv.log_bytes = log_now.bytes_on_disk;
     kv.log_records = store.log().last();
     kv.log_fsync_seconds = &store.log().fsync_seconds();
-    kv.log_fsync_failures = log_now.write_errors;
+    kv.log_errors = log_now.write_errors;
+    kv.log_written_bytes = log_now.bytes_written;
     kv.checkpoints = store.counts.checkpoints.load();
     kv.checkpoint_seconds = static_cast<double>(store.counts.checkpoint_ns.load()) * 1e-9;
     kv.checkpoint_failures = store.counts.checkpoint_failures.load();
     kv.checkpoint_last_success =
         static_cast<double>(store.counts.last_checkpoint_ms.load()) / 1000.0;
+    kv.checkpoint_last_bytes = store.counts.last_checkpoint_bytes.load();
+    kv.backups = store.counts.backups.load();
     kv.backup_last_success = static_cast<double>(store.counts.last_backup_ms.load()) / 1000.0;
     kv.backup_last_bytes = store.counts.last_backup_bytes.load();
     kv.backup_failures = store.counts.backup_failures.load();

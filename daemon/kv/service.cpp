@@ -36,11 +36,11 @@ std::int64_t slow_after_us(const config::kv_settings& settings) {
 kvstore::store::notice notices_to(logger& log) {
     return [&log](std::string_view level, const std::string& text) {
         if (level == "error") {
-            log.error(text);
+            log.error("store", {{"what", text}});
         } else if (level == "warning") {
-            log.warning(text);
+            log.warning("store", {{"what", text}});
         } else {
-            log.info(text);
+            log.info("store", {{"what", text}});
         }
     };
 }
