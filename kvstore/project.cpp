@@ -8,9 +8,13 @@ namespace sluice::kvstore {
 
 project::~project() = default;
 
+project::place project::look_up(std::string_view key) noexcept {
+    const auto hash = table::hash_of(key);
+    return {hash, table_.find(hash, key)};
+}
+
 entry* project::find(std::string_view key, time_ms now) noexcept {
-    auto* const found = table_.find(table::hash_of(key), key);
-    return found == nullptr || found->is_expired(now) ? nullptr : found;
+    return look_up(key).live(now);
 }
 
 entry* project::use(std::string_view key, time_ms now) noexcept {
@@ -48,7 +52,7 @@ void project::before_change(std::uint32_t hash) {
 void project::apply(const change& what) {
     switch (what.kind) {
         case change_kind::put:
-            return put(what);
+            return put(what, look_up(what.key));
         case change_kind::splice:
             return splice(what);
         case change_kind::erase:
@@ -63,11 +67,9 @@ void project::apply(const change& what) {
     }
 }
 
-void project::put(const change& what) {
-    const auto hash = table::hash_of(what.key);
-    before_change(hash);
-    auto* const old = table_.find(hash, what.key);
-    store(hash, old, {what.key, what.value, what.expires, what.form});
+void project::put(const change& what, const place& at) {
+    before_change(at.hash);
+    store(at.hash, at.found, {what.key, what.value, what.expires, what.form});
     touch(what.key, false);
 }
 
