@@ -21,9 +21,9 @@ struct command_table {
     boost::unordered_flat_map<std::string_view, const command*> by_name;
 
     command_table() {
-        for (const auto part : {string_commands(), key_commands(), expiry_commands(),
-                                scan_commands(), transaction_commands(), connection_commands(),
-                                database_commands(), server_commands()}) {
+        for (const auto part : {string_commands(), counter_commands(), key_commands(),
+                                expiry_commands(), scan_commands(), transaction_commands(),
+                                connection_commands(), database_commands(), server_commands()}) {
             rows.insert(rows.end(), part.begin(), part.end());
         }
         for (std::size_t i = 0; i < rows.size(); ++i) {

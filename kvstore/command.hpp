@@ -111,6 +111,7 @@ struct command {
 
 // The rows of each file.
 [[nodiscard]] std::span<const command> string_commands();
+[[nodiscard]] std::span<const command> counter_commands();
 [[nodiscard]] std::span<const command> key_commands();
 [[nodiscard]] std::span<const command> expiry_commands();
 [[nodiscard]] std::span<const command> scan_commands();
