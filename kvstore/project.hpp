@@ -104,6 +104,7 @@ class project {
   private:
     friend class snapshot;
     void splice(const change& what);
+    void splice_copy(std::uint32_t hash, entry* old, const change& what);
     void erase(std::string_view key);
     void expire(const change& what);
     void rename(std::string_view from, std::string_view to);
