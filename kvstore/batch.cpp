@@ -63,13 +63,22 @@ admission batch::make_room(std::uint64_t bytes) {
     return answer;
 }
 
-void batch::commit(project& in, change what) {
+void batch::add(project& in, change& what) {
     what.project = in.id();
     append_change(payload_, what);
-    in.apply(what);
     if (std::find(changed_.begin(), changed_.end(), &in) == changed_.end()) {
         changed_.push_back(&in);
     }
+}
+
+void batch::commit(project& in, change what) {
+    add(in, what);
+    in.apply(what);
+}
+
+void batch::commit_put(project& in, change what, const project::place& at) {
+    add(in, what);
+    in.put(what, at);
 }
 
 void batch::commit_clear_all() {

@@ -37,6 +37,8 @@ class batch {
     [[nodiscard]] admission make_room(std::uint64_t bytes);
     // Needs room made before.
     void commit(project& in, change what);
+    // A put whose key was looked up already.
+    void commit_put(project& in, change what, const project::place& at);
     // With hold_all(): empties also what is not in memory.
     void commit_clear_all();
 
@@ -58,6 +60,7 @@ class batch {
     static constexpr std::size_t long_record = std::size_t{1} << 20;
     static constexpr std::uint64_t least_room = 4096;
 
+    void add(project& in, change& what);
     void flush();
     void let_go();
 

@@ -21,9 +21,9 @@ struct command_table {
     boost::unordered_flat_map<std::string_view, const command*> by_name;
 
     command_table() {
-        for (const auto part : {string_commands(), key_commands(), expiry_commands(),
-                                scan_commands(), transaction_commands(), connection_commands(),
-                                database_commands(), server_commands()}) {
+        for (const auto part : {string_commands(), counter_commands(), key_commands(),
+                                expiry_commands(), scan_commands(), transaction_commands(),
+                                connection_commands(), database_commands(), server_commands()}) {
             rows.insert(rows.end(), part.begin(), part.end());
         }
         for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -107,25 +107,26 @@ void call::value(const entry& from) {
     in.reply.text += "\r\n";
 }
 
-bool call::may_store(std::string_view key, std::uint64_t new_size, std::uint64_t old_size,
-                     bool is_new) {
+bool call::may_have_size(std::string_view key, std::uint64_t size) {
     const auto& limits = *in.settings;
-    if (new_size > limits.max_value_size || key.size() > limits.max_key_size) {
-        const bool is_value = new_size > limits.max_value_size;
-        out.error(std::string("ERR ") + (is_value ? "value" : "key") + " is longer than kv.max_" +
-                  (is_value ? "value" : "key") + "_size (" +
-                  size_text(is_value ? limits.max_value_size : limits.max_key_size) + ")");
-        return false;
-    }
-    const auto added = is_new ? key.size() + new_size : new_size;
-    if (limits.max_project_size != 0 && added > (is_new ? 0 : old_size) &&
-        here->bytes() + added - (is_new ? 0 : old_size) > limits.max_project_size) {
+    const bool is_value = size > limits.max_value_size;
+    if (!is_value && key.size() <= limits.max_key_size) return true;
+    out.error(std::string("ERR ") + (is_value ? "value" : "key") + " is longer than kv.max_" +
+              (is_value ? "value" : "key") + "_size (" +
+              size_text(is_value ? limits.max_value_size : limits.max_key_size) + ")");
+    return false;
+}
+
+bool call::may_grow(std::uint64_t bytes, std::uint64_t keys) {
+    const auto& limits = *in.settings;
+    if (limits.max_project_size != 0 && bytes > 0 &&
+        here->bytes() + bytes > limits.max_project_size) {
         out.error("OOM project " + std::to_string(here->id()) + " holds " +
                   size_text(here->bytes()) + " and may hold " + size_text(limits.max_project_size) +
                   ": delete keys, or raise kv.max_project_size");
         return false;
     }
-    if (is_new && limits.max_keys != 0 && here->keys() >= limits.max_keys) {
+    if (limits.max_keys != 0 && keys > 0 && here->keys() + keys > limits.max_keys) {
         out.error("OOM project " + std::to_string(here->id()) + " has " +
                   std::to_string(here->keys()) + " keys and may have " +
                   std::to_string(limits.max_keys) + ": delete keys, or raise kv.max_keys");
@@ -134,17 +135,37 @@ bool call::may_store(std::string_view key, std::uint64_t new_size, std::uint64_t
     return true;
 }
 
-bool call::put(std::string_view key, std::string_view bytes, time_ms expires) {
-    const auto* const old = here->find(key, in.now);
-    if (!may_store(key, bytes.size(), old == nullptr ? 0 : old->value_size(), old == nullptr)) {
-        return false;
-    }
+bool call::may_store(std::string_view key, std::uint64_t new_size, std::uint64_t old_size,
+                     bool is_new) {
+    if (!may_have_size(key, new_size)) return false;
+    if (is_new) return may_grow(key.size() + new_size, 1);
+    return may_grow(new_size > old_size ? new_size - old_size : 0, 0);
+}
+
+// A key that has expired makes way for what is put in its place.
+bool call::may_put(const project::place& at, std::string_view key, std::uint64_t size) {
+    return may_store(key, size, at.found == nullptr ? 0 : at.found->value_size(),
+                     at.found == nullptr);
+}
+
+void call::commit_put(const project::place& at, std::string_view key, std::string_view bytes,
+                      time_ms expires) {
     change what;
     what.key = key;
     what.value = bytes;
     what.expires = expires;
-    commit(what);
+    in.changes.commit_put(*here, what, at);
+}
+
+bool call::put(const project::place& at, std::string_view key, std::string_view bytes,
+               time_ms expires) {
+    if (!may_put(at, key, bytes.size())) return false;
+    commit_put(at, key, bytes, expires);
     return true;
+}
+
+bool call::put(std::string_view key, std::string_view bytes, time_ms expires) {
+    return put(here->look_up(key), key, bytes, expires);
 }
 
 void call::erase(std::string_view key) {

@@ -70,8 +70,16 @@ struct call {
     // Whether the project may grow so: quotas of keys, sizes and bytes. False: it has answered.
     [[nodiscard]] bool may_store(std::string_view key, std::uint64_t new_size,
                                  std::uint64_t old_size, bool is_new);
+    // The parts of it: sizes of the key and its value; growth of the project.
+    [[nodiscard]] bool may_have_size(std::string_view key, std::uint64_t size);
+    [[nodiscard]] bool may_grow(std::uint64_t bytes, std::uint64_t keys);
+    [[nodiscard]] bool may_put(const project::place& at, std::string_view key, std::uint64_t size);
     // Checks the quotas, then puts. False: it has answered.
     [[nodiscard]] bool put(std::string_view key, std::string_view value, time_ms expires);
+    [[nodiscard]] bool put(const project::place& at, std::string_view key, std::string_view value,
+                           time_ms expires);
+    void commit_put(const project::place& at, std::string_view key, std::string_view value,
+                    time_ms expires);
     void erase(std::string_view key);
     void commit(const change& what);
 };
@@ -103,6 +111,7 @@ struct command {
 
 // The rows of each file.
 [[nodiscard]] std::span<const command> string_commands();
+[[nodiscard]] std::span<const command> counter_commands();
 [[nodiscard]] std::span<const command> key_commands();
 [[nodiscard]] std::span<const command> expiry_commands();
 [[nodiscard]] std::span<const command> scan_commands();

@@ -1,6 +1,7 @@
 #include "kvstore/project.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kvstore/snapshot.hpp"
 
@@ -8,9 +9,13 @@ namespace sluice::kvstore {
 
 project::~project() = default;
 
+project::place project::look_up(std::string_view key) noexcept {
+    const auto hash = table::hash_of(key);
+    return {hash, table_.find(hash, key)};
+}
+
 entry* project::find(std::string_view key, time_ms now) noexcept {
-    auto* const found = table_.find(table::hash_of(key), key);
-    return found == nullptr || found->is_expired(now) ? nullptr : found;
+    return look_up(key).live(now);
 }
 
 entry* project::use(std::string_view key, time_ms now) noexcept {
@@ -48,7 +53,7 @@ void project::before_change(std::uint32_t hash) {
 void project::apply(const change& what) {
     switch (what.kind) {
         case change_kind::put:
-            return put(what);
+            return put(what, look_up(what.key));
         case change_kind::splice:
             return splice(what);
         case change_kind::erase:
@@ -63,27 +68,30 @@ void project::apply(const change& what) {
     }
 }
 
-void project::put(const change& what) {
-    const auto hash = table::hash_of(what.key);
-    before_change(hash);
-    auto* const old = table_.find(hash, what.key);
-    store(hash, old, {what.key, what.value, what.expires, what.form});
+void project::put(const change& what, const place& at) {
+    before_change(at.hash);
+    store(at.hash, at.found, {what.key, what.value, what.expires, what.form});
     touch(what.key, false);
 }
 
 void project::store(std::uint32_t hash, entry* old, const entry::content& content) {
-    if (old != nullptr && content.expires == never && !old->expires() &&
+    const auto used = static_cast<std::uint32_t>(used_ms / 1000);
+    if (old != nullptr && old->expires() == (content.expires != never) &&
         old->overwrite(content.value, content.form)) {
+        old->used = used;
+        if (old->expiry() == content.expires) return;
+        old->set_expiry(content.expires);
+        expiring_.replace(old, old);
         return;
     }
     auto* const fresh = entry::make(hash, content);
+    fresh->used = used;
     bytes_ += content.key.size() + content.value.size();
     if (old == nullptr) {
         table_.insert(fresh);
         if (fresh->expires()) expiring_.add(fresh);
         return;
     }
-    fresh->used = old->used;
     bytes_ -= old->key_size() + old->value_size();
     table_.replace(old, fresh);
     if (old->expires() && fresh->expires()) {
@@ -104,14 +112,26 @@ void project::splice(const change& what) {
     if (old != nullptr && old->splice(what.offset, what.value)) {
         bytes_ += old->value_size() - before;
     } else {
-        const auto end = what.offset + what.value.size();
-        std::string whole;
-        if (old != nullptr) whole.assign(old->value());
-        if (whole.size() < end) whole.resize(end, '\0');
-        whole.replace(what.offset, what.value.size(), what.value);
-        store(hash, old, {what.key, whole, old == nullptr ? never : old->expiry(), {}});
+        splice_copy(hash, old, what);
     }
     touch(what.key, false);
+}
+
+// A big value that grows gets as much room again, up to a MiB or a quarter of it: what is appended
+// to it in small pieces costs time for the pieces only.
+void project::splice_copy(std::uint32_t hash, entry* old, const change& what) {
+    const auto before = old == nullptr ? std::string_view() : old->value();
+    const auto end = what.offset + what.value.size();
+    const auto size = std::max<std::uint64_t>(before.size(), end);
+    const bool grows = before.size() > entry::largest_inline && size > before.size();
+    const auto spare = grows ? std::max(std::min(size, std::uint64_t{1} << 20), size / 4) : 0;
+    auto* const room = blob::make(size + spare);
+    char* const to = room->data();
+    if (!before.empty()) std::memcpy(to, before.data(), before.size());
+    if (size > before.size()) std::memset(to + before.size(), 0, size - before.size());
+    if (!what.value.empty()) std::memcpy(to + what.offset, what.value.data(), what.value.size());
+    store(hash, old, {what.key, {to, size}, old == nullptr ? never : old->expiry(), {}, room});
+    room->drop_reference();
 }
 
 void project::erase(std::string_view key) {

@@ -48,6 +48,15 @@ class project {
     [[nodiscard]] entry* find(std::string_view key, time_ms now) noexcept;
     // The same, as an access that OBJECT IDLETIME tells of.
     [[nodiscard]] entry* use(std::string_view key, time_ms now) noexcept;
+    // Where a key is or would be: one look-up for a whole command. Until the next apply().
+    struct place {
+        std::uint32_t hash = 0;
+        entry* found = nullptr;  // also when it has expired
+        [[nodiscard]] entry* live(time_ms now) const noexcept {
+            return found == nullptr || found->is_expired(now) ? nullptr : found;
+        }
+    };
+    [[nodiscard]] place look_up(std::string_view key) noexcept;
     [[nodiscard]] std::size_t keys() const noexcept { return table_.size(); }
     // Bytes of keys and values: what the quotas count.
     [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
@@ -58,6 +67,8 @@ class project {
     [[nodiscard]] table& keys_table() noexcept { return table_; }  // to walk, not to change
 
     void apply(const change& what);
+    // The same for a put, at the place of its key.
+    void put(const change& what, const place& at);
 
     // --- what is safe where ---
     log_number last_change = 0;    // number of the last record that changes it
@@ -92,8 +103,8 @@ class project {
 
   private:
     friend class snapshot;
-    void put(const change& what);
     void splice(const change& what);
+    void splice_copy(std::uint32_t hash, entry* old, const change& what);
     void erase(std::string_view key);
     void expire(const change& what);
     void rename(std::string_view from, std::string_view to);
