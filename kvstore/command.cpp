@@ -101,6 +101,12 @@ const entry* call::peek(std::string_view key) {
     return here->find(key, in.now);
 }
 
+const entry* call::look(std::string_view key) {
+    const auto* const found = here->find(key, in.now);
+    (found != nullptr ? in.counts.hits : in.counts.misses).add();
+    return found;
+}
+
 void call::value(const entry& from) {
     out.bulk_header(from.value_size());
     in.reply.append_value(from);
@@ -109,25 +115,30 @@ void call::value(const entry& from) {
 
 bool call::may_store(std::string_view key, std::uint64_t new_size, std::uint64_t old_size,
                      bool is_new) {
+    return may_store_in(*here, key, new_size, is_new ? 0 : key.size() + old_size, is_new);
+}
+
+bool call::may_store_in(const project& where, std::string_view key, std::uint64_t value_size,
+                        std::uint64_t freed, bool is_new) {
     const auto& limits = *in.settings;
-    if (new_size > limits.max_value_size || key.size() > limits.max_key_size) {
-        const bool is_value = new_size > limits.max_value_size;
+    if (value_size > limits.max_value_size || key.size() > limits.max_key_size) {
+        const bool is_value = value_size > limits.max_value_size;
         out.error(std::string("ERR ") + (is_value ? "value" : "key") + " is longer than kv.max_" +
                   (is_value ? "value" : "key") + "_size (" +
                   size_text(is_value ? limits.max_value_size : limits.max_key_size) + ")");
         return false;
     }
-    const auto added = is_new ? key.size() + new_size : new_size;
-    if (limits.max_project_size != 0 && added > (is_new ? 0 : old_size) &&
-        here->bytes() + added - (is_new ? 0 : old_size) > limits.max_project_size) {
-        out.error("OOM project " + std::to_string(here->id()) + " holds " +
-                  size_text(here->bytes()) + " and may hold " + size_text(limits.max_project_size) +
+    const auto added = key.size() + value_size;
+    if (limits.max_project_size != 0 && added > freed &&
+        where.bytes() + added - freed > limits.max_project_size) {
+        out.error("OOM project " + std::to_string(where.id()) + " holds " +
+                  size_text(where.bytes()) + " and may hold " + size_text(limits.max_project_size) +
                   ": delete keys, or raise kv.max_project_size");
         return false;
     }
-    if (is_new && limits.max_keys != 0 && here->keys() >= limits.max_keys) {
-        out.error("OOM project " + std::to_string(here->id()) + " has " +
-                  std::to_string(here->keys()) + " keys and may have " +
+    if (is_new && limits.max_keys != 0 && where.keys() >= limits.max_keys) {
+        out.error("OOM project " + std::to_string(where.id()) + " has " +
+                  std::to_string(where.keys()) + " keys and may have " +
                   std::to_string(limits.max_keys) + ": delete keys, or raise kv.max_keys");
         return false;
     }

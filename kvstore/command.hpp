@@ -65,11 +65,15 @@ struct call {
     // False: return at once, it has answered or will be run again.
     [[nodiscard]] bool reserve(std::uint64_t bytes);
     [[nodiscard]] const entry* read(std::string_view key);  // counts a hit or a miss
-    [[nodiscard]] const entry* peek(std::string_view key);  // as OBJECT and TTL do
+    [[nodiscard]] const entry* peek(std::string_view key);  // leaves no trace
+    [[nodiscard]] const entry* look(std::string_view key);  // counts, but is no access: as TTL
     void value(const entry& from);                          // a bulk reply
     // Whether the project may grow so: quotas of keys, sizes and bytes. False: it has answered.
     [[nodiscard]] bool may_store(std::string_view key, std::uint64_t new_size,
                                  std::uint64_t old_size, bool is_new);
+    // The same of any project that is held; `freed`: bytes of keys and values that go for it.
+    [[nodiscard]] bool may_store_in(const project& where, std::string_view key,
+                                    std::uint64_t value_size, std::uint64_t freed, bool is_new);
     // Checks the quotas, then puts. False: it has answered.
     [[nodiscard]] bool put(std::string_view key, std::string_view value, time_ms expires);
     void erase(std::string_view key);
