@@ -1,6 +1,7 @@
 #include "kvstore/project.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "kvstore/snapshot.hpp"
 
@@ -162,14 +163,13 @@ void project::rename(std::string_view from, std::string_view to) {
 }
 
 void project::clear() {
-    if (snapshot_ != nullptr) snapshot_->take_all(*this);
-    if (!watches_.empty()) {
-        for (const auto& [key, who] : watches_) {
-            if (table_.find(table::hash_of(key), key) != nullptr) {
-                who.touched->store(true, std::memory_order_relaxed);
-            }
+    for (auto& [key, who] : watches_) {
+        if (table_.find(table::hash_of(key), key) == nullptr) continue;
+        if (!std::exchange(who.was_expired, false)) {
+            who.touched->store(true, std::memory_order_relaxed);
         }
     }
+    if (snapshot_ != nullptr) snapshot_->take_all(*this);
     table_ = table();
     expiring_.clear();
     bytes_ = 0;
