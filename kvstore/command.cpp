@@ -22,8 +22,8 @@ struct command_table {
 
     command_table() {
         for (const auto part : {string_commands(), key_commands(), expiry_commands(),
-                                scan_commands(), transaction_commands(), connection_commands(),
-                                database_commands(), server_commands()}) {
+                                scan_commands(), object_commands(), transaction_commands(),
+                                connection_commands(), database_commands(), server_commands()}) {
             rows.insert(rows.end(), part.begin(), part.end());
         }
         for (std::size_t i = 0; i < rows.size(); ++i) {

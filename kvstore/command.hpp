@@ -110,6 +110,7 @@ struct command {
 [[nodiscard]] std::span<const command> key_commands();
 [[nodiscard]] std::span<const command> expiry_commands();
 [[nodiscard]] std::span<const command> scan_commands();
+[[nodiscard]] std::span<const command> object_commands();
 [[nodiscard]] std::span<const command> transaction_commands();
 [[nodiscard]] std::span<const command> connection_commands();
 [[nodiscard]] std::span<const command> database_commands();
