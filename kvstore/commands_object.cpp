@@ -61,7 +61,7 @@ void object_refcount(call& c) {
     c.out.integer(number && *number >= 0 && *number < 10000 ? INT32_MAX : 1);
 }
 
-// A key that was read from its file has not been used since.
+// Zero: the log gave it back at the start, and nobody has used it since.
 void object_idletime(call& c) {
     const auto* const found = c.look(c.arg(2));
     if (found == nullptr) return c.out.nil();

@@ -30,6 +30,7 @@ void project::make_resident(table&& keys, std::uint64_t bytes) {
     bytes_ = bytes;
     expiring_.clear();
     table_.for_each([&](entry& e) {
+        e.used = used_s();
         if (e.expires()) expiring_.add(&e);
     });
     state = residence::resident;
@@ -75,16 +76,17 @@ void project::put(const change& what) {
 void project::store(std::uint32_t hash, entry* old, const entry::content& content) {
     if (old != nullptr && content.expires == never && !old->expires() &&
         old->overwrite(content.value, content.form)) {
+        old->used = used_s();
         return;
     }
     auto* const fresh = entry::make(hash, content);
+    fresh->used = used_s();
     bytes_ += content.key.size() + content.value.size();
     if (old == nullptr) {
         table_.insert(fresh);
         if (fresh->expires()) expiring_.add(fresh);
         return;
     }
-    fresh->used = old->used;
     bytes_ -= old->key_size() + old->value_size();
     table_.replace(old, fresh);
     if (old->expires() && fresh->expires()) {
@@ -103,6 +105,7 @@ void project::splice(const change& what) {
     auto* const old = table_.find(hash, what.key);
     const auto before = old == nullptr ? 0 : old->value_size();
     if (old != nullptr && old->splice(what.offset, what.value)) {
+        old->used = used_s();
         bytes_ += old->value_size() - before;
     } else {
         const auto end = what.offset + what.value.size();
