@@ -22,7 +22,8 @@ struct command_table {
 
     command_table() {
         for (const auto part : {string_commands(), counter_commands(), key_commands(),
-                                expiry_commands(), scan_commands(), transaction_commands(),
+                                expiry_commands(), scan_commands(), object_commands(),
+                                transaction_commands(),
                                 connection_commands(), database_commands(), server_commands()}) {
             rows.insert(rows.end(), part.begin(), part.end());
         }
@@ -101,6 +102,12 @@ const entry* call::peek(std::string_view key) {
     return here->find(key, in.now);
 }
 
+const entry* call::look(std::string_view key) {
+    const auto* const found = here->find(key, in.now);
+    (found != nullptr ? in.counts.hits : in.counts.misses).add();
+    return found;
+}
+
 void call::value(const entry& from) {
     out.bulk_header(from.value_size());
     in.reply.append_value(from);
@@ -117,18 +124,26 @@ bool call::may_have_size(std::string_view key, std::uint64_t size) {
     return false;
 }
 
-bool call::may_grow(std::uint64_t bytes, std::uint64_t keys) {
+bool call::may_store_in(const project& where, std::string_view key, std::uint64_t value_size,
+                        std::uint64_t freed, bool is_new) {
+    const auto added = key.size() + value_size;
+    return may_have_size(key, value_size) &&
+           may_grow(where, added > freed ? added - freed : 0, is_new ? 1 : 0);
+}
+
+bool call::may_grow(const project& where, std::uint64_t bytes, std::uint64_t keys) {
     const auto& limits = *in.settings;
     if (limits.max_project_size != 0 && bytes > 0 &&
-        here->bytes() + bytes > limits.max_project_size) {
-        out.error("OOM project " + std::to_string(here->id()) + " holds " +
-                  size_text(here->bytes()) + " and may hold " + size_text(limits.max_project_size) +
+        where.bytes() + bytes > limits.max_project_size) {
+        out.error("OOM project " + std::to_string(where.id()) + " holds " +
+                  size_text(where.bytes()) + " and may hold " +
+                  size_text(limits.max_project_size) +
                   ": delete keys, or raise kv.max_project_size");
         return false;
     }
-    if (limits.max_keys != 0 && keys > 0 && here->keys() + keys > limits.max_keys) {
-        out.error("OOM project " + std::to_string(here->id()) + " has " +
-                  std::to_string(here->keys()) + " keys and may have " +
+    if (limits.max_keys != 0 && keys > 0 && where.keys() + keys > limits.max_keys) {
+        out.error("OOM project " + std::to_string(where.id()) + " has " +
+                  std::to_string(where.keys()) + " keys and may have " +
                   std::to_string(limits.max_keys) + ": delete keys, or raise kv.max_keys");
         return false;
     }
@@ -138,8 +153,8 @@ bool call::may_grow(std::uint64_t bytes, std::uint64_t keys) {
 bool call::may_store(std::string_view key, std::uint64_t new_size, std::uint64_t old_size,
                      bool is_new) {
     if (!may_have_size(key, new_size)) return false;
-    if (is_new) return may_grow(key.size() + new_size, 1);
-    return may_grow(new_size > old_size ? new_size - old_size : 0, 0);
+    if (is_new) return may_grow(*here, key.size() + new_size, 1);
+    return may_grow(*here, new_size > old_size ? new_size - old_size : 0, 0);
 }
 
 // A key that has expired makes way for what is put in its place.

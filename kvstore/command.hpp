@@ -65,15 +65,19 @@ struct call {
     // False: return at once, it has answered or will be run again.
     [[nodiscard]] bool reserve(std::uint64_t bytes);
     [[nodiscard]] const entry* read(std::string_view key);  // counts a hit or a miss
-    [[nodiscard]] const entry* peek(std::string_view key);  // as OBJECT and TTL do
+    [[nodiscard]] const entry* peek(std::string_view key);  // leaves no trace
+    [[nodiscard]] const entry* look(std::string_view key);  // counts, but is no access: as TTL
     void value(const entry& from);                          // a bulk reply
     // Whether the project may grow so: quotas of keys, sizes and bytes. False: it has answered.
     [[nodiscard]] bool may_store(std::string_view key, std::uint64_t new_size,
                                  std::uint64_t old_size, bool is_new);
     // The parts of it: sizes of the key and its value; growth of the project.
     [[nodiscard]] bool may_have_size(std::string_view key, std::uint64_t size);
-    [[nodiscard]] bool may_grow(std::uint64_t bytes, std::uint64_t keys);
+    [[nodiscard]] bool may_grow(const project& where, std::uint64_t bytes, std::uint64_t keys);
     [[nodiscard]] bool may_put(const project::place& at, std::string_view key, std::uint64_t size);
+    // The same of any project that is held; `freed`: bytes of keys and values that go for it.
+    [[nodiscard]] bool may_store_in(const project& where, std::string_view key,
+                                    std::uint64_t value_size, std::uint64_t freed, bool is_new);
     // Checks the quotas, then puts. False: it has answered.
     [[nodiscard]] bool put(std::string_view key, std::string_view value, time_ms expires);
     [[nodiscard]] bool put(const project::place& at, std::string_view key, std::string_view value,
@@ -115,6 +119,7 @@ struct command {
 [[nodiscard]] std::span<const command> key_commands();
 [[nodiscard]] std::span<const command> expiry_commands();
 [[nodiscard]] std::span<const command> scan_commands();
+[[nodiscard]] std::span<const command> object_commands();
 [[nodiscard]] std::span<const command> transaction_commands();
 [[nodiscard]] std::span<const command> connection_commands();
 [[nodiscard]] std::span<const command> database_commands();

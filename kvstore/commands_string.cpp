@@ -180,7 +180,7 @@ bool may_put_pairs(call& c) {
         added += size + (old == nullptr ? key.size() : 0);
         freed += old == nullptr ? 0 : old->value_size();
     }
-    return c.may_grow(added > freed ? added - freed : 0, keys);
+    return c.may_grow(*c.here, added > freed ? added - freed : 0, keys);
 }
 
 bool has_pairs(call& c, std::string_view name) {

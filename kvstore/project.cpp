@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kvstore/snapshot.hpp"
 
@@ -34,6 +35,7 @@ void project::make_resident(table&& keys, std::uint64_t bytes) {
     bytes_ = bytes;
     expiring_.clear();
     table_.for_each([&](entry& e) {
+        e.used = used_s();
         if (e.expires()) expiring_.add(&e);
     });
     state = residence::resident;
@@ -75,17 +77,16 @@ void project::put(const change& what, const place& at) {
 }
 
 void project::store(std::uint32_t hash, entry* old, const entry::content& content) {
-    const auto used = static_cast<std::uint32_t>(used_ms / 1000);
     if (old != nullptr && old->expires() == (content.expires != never) &&
         old->overwrite(content.value, content.form)) {
-        old->used = used;
+        old->used = used_s();
         if (old->expiry() == content.expires) return;
         old->set_expiry(content.expires);
         expiring_.replace(old, old);
         return;
     }
     auto* const fresh = entry::make(hash, content);
-    fresh->used = used;
+    fresh->used = used_s();
     bytes_ += content.key.size() + content.value.size();
     if (old == nullptr) {
         table_.insert(fresh);
@@ -110,6 +111,7 @@ void project::splice(const change& what) {
     auto* const old = table_.find(hash, what.key);
     const auto before = old == nullptr ? 0 : old->value_size();
     if (old != nullptr && old->splice(what.offset, what.value)) {
+        old->used = used_s();
         bytes_ += old->value_size() - before;
     } else {
         splice_copy(hash, old, what);
@@ -182,14 +184,13 @@ void project::rename(std::string_view from, std::string_view to) {
 }
 
 void project::clear() {
-    if (snapshot_ != nullptr) snapshot_->take_all(*this);
-    if (!watches_.empty()) {
-        for (const auto& [key, who] : watches_) {
-            if (table_.find(table::hash_of(key), key) != nullptr) {
-                who.touched->store(true, std::memory_order_relaxed);
-            }
+    for (auto& [key, who] : watches_) {
+        if (table_.find(table::hash_of(key), key) == nullptr) continue;
+        if (!std::exchange(who.was_expired, false)) {
+            who.touched->store(true, std::memory_order_relaxed);
         }
     }
+    if (snapshot_ != nullptr) snapshot_->take_all(*this);
     table_ = table();
     expiring_.clear();
     bytes_ = 0;

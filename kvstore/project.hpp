@@ -113,6 +113,10 @@ class project {
     // Puts `content` in the place of `old`, which may be null.
     void store(std::uint32_t hash, entry* old, const entry::content& content);
     void before_change(std::uint32_t hash);
+    // A change is an access, by a command of now.
+    [[nodiscard]] std::uint32_t used_s() const noexcept {
+        return static_cast<std::uint32_t>(used_ms / 1000);
+    }
     void touch(std::string_view key, bool is_gone);
 
     project_id id_;

@@ -1,0 +1,217 @@
+// What lies behind a key: OBJECT and MEMORY, each with subcommands.
+
+#include "kvstore/client.hpp"
+#include "kvstore/numbers.hpp"
+
+namespace sluice::kvstore {
+
+namespace {
+
+using namespace flag;
+
+struct subcommand {
+    std::string_view name;  // lower case
+    int arity;              // with both names; negative: at least
+    command_function run;
+};
+
+// As Redis refuses what is none, and a wrong number of arguments.
+void run_subcommand(call& c, std::string_view container, std::span<const subcommand> all) {
+    for (const auto& one : all) {
+        if (!c.is(1, one.name)) continue;
+        const auto given = static_cast<std::ptrdiff_t>(c.args.size());
+        if (one.arity > 0 ? given == one.arity : given >= -one.arity) return one.run(c);
+        return c.out.error("ERR wrong number of arguments for '" + std::string(container) + "|" +
+                           std::string(one.name) + "' command");
+    }
+    auto shown = c.arg(1).substr(0, 128);
+    shown = shown.substr(0, shown.find('\0'));
+    std::string upper;
+    for (const char letter : container)
+        upper += static_cast<char>(letter - 'a' + 'A');
+    c.out.error("ERR unknown subcommand '" + std::string(shown) + "'. Try " + upper + " HELP.");
+}
+
+void help(call& c, std::span<const std::string_view> lines) {
+    c.out.array(lines.size());
+    for (const auto line : lines)
+        c.out.simple(line);
+}
+
+// --- OBJECT ---
+
+// The names by which Redis tells how it would keep such a string.
+std::string_view encoding_of(std::string_view value) {
+    constexpr std::size_t most_embedded = 44;
+    if (parse_integer(value)) return "int";
+    return value.size() <= most_embedded ? "embstr" : "raw";
+}
+
+void object_encoding(call& c) {
+    const auto* const found = c.look(c.arg(2));
+    if (found == nullptr) return c.out.nil();
+    c.out.bulk(encoding_of(found->value()));
+}
+
+// Redis shares the integers below 10000 and says so.
+void object_refcount(call& c) {
+    const auto* const found = c.look(c.arg(2));
+    if (found == nullptr) return c.out.nil();
+    const auto number = parse_integer(found->value());
+    c.out.integer(number && *number >= 0 && *number < 10000 ? INT32_MAX : 1);
+}
+
+// Zero: the log gave it back at the start, and nobody has used it since.
+void object_idletime(call& c) {
+    const auto* const found = c.look(c.arg(2));
+    if (found == nullptr) return c.out.nil();
+    const auto idle = c.now() / 1000 - time_ms{found->used};
+    c.out.integer(found->used == 0 || idle < 0 ? 0 : idle);
+}
+
+void object_freq(call& c) {
+    if (c.look(c.arg(2)) == nullptr) return c.out.nil();
+    c.out.error(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
+        "that when switching between policies at runtime LRU and LFU data will take some time to "
+        "adjust.");
+}
+
+void object_help(call& c) {
+    static constexpr std::string_view lines[] = {
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>",
+        "    How Redis would keep the value: int, embstr or raw.",
+        "FREQ <key>",
+        "    An error: how often keys are used is not counted.",
+        "IDLETIME <key>",
+        "    Seconds since the key was last used.",
+        "REFCOUNT <key>",
+        "    How many hold on to the value, as Redis would count.",
+        "HELP",
+        "    This text.",
+    };
+    help(c, lines);
+}
+
+void object(call& c) {
+    static constexpr subcommand all[] = {
+        {"encoding", 3, object_encoding}, {"freq", 3, object_freq},
+        {"help", 2, object_help},         {"idletime", 3, object_idletime},
+        {"refcount", 3, object_refcount},
+    };
+    run_subcommand(c, "object", all);
+}
+
+// --- MEMORY ---
+
+// What malloc takes for so many bytes: 8 of its own, in steps of 16.
+constexpr std::uint64_t allocated(std::uint64_t bytes) noexcept {
+    const auto with_header = (bytes + 8 + 15) / 16 * 16;
+    return with_header < 32 ? 32 : with_header;
+}
+
+std::uint64_t memory_of(const entry& one) noexcept {
+    const auto* const big = one.shared();
+    auto out = sizeof(entry) + one.key_size();
+    if (one.expires()) out += 16;
+    out += big == nullptr ? one.value_size() : sizeof(blob*);
+    out = allocated(out) + sizeof(entry*);
+    if (big != nullptr) out += allocated(sizeof(blob) + big->capacity());
+    if (one.expires()) out += sizeof(time_ms) + sizeof(entry*);
+    return out;
+}
+
+// SAMPLES is for values of many parts, which there are none of.
+void memory_usage(call& c) {
+    for (std::size_t i = 3; i < c.args.size(); i += 2) {
+        if (!c.is(i, "samples") || i + 1 >= c.args.size()) return c.syntax_error();
+        std::int64_t samples = 0;
+        if (!c.integer(i + 1, samples)) return;
+        if (samples < 0) return c.syntax_error();
+    }
+    const auto* const found = c.look(c.arg(2));
+    if (found == nullptr) return c.out.nil();
+    c.out.integer(static_cast<std::int64_t>(memory_of(*found)));
+}
+
+void memory_doctor(call& c) {
+    const auto most = c.in.settings->max_memory;
+    const auto taken = c.in.db.memory();
+    if (c.in.db.is_over_memory()) {
+        return c.out.verbatim("The projects in memory take " + std::to_string(taken) +
+                              " bytes, more than kv.max_memory (" + std::to_string(most) +
+                              "): commands that add data are refused. Delete keys, raise "
+                              "kv.max_memory, or lower kv.project_idle_timeout.\n");
+    }
+    if (most != 0 && taken > most - most / 10) {
+        return c.out.verbatim("The projects in memory take " + std::to_string(taken) +
+                              " bytes, more than nine tenths of kv.max_memory (" +
+                              std::to_string(most) + ").\n");
+    }
+    c.out.verbatim("No memory problem was found.\n");
+}
+
+// Of the process, of all projects and of the selected one.
+void memory_stats(call& c) {
+    const auto facts = c.in.outside.facts();
+    const auto number = [&](std::string_view name, std::uint64_t value) {
+        c.out.bulk(name);
+        c.out.integer(static_cast<std::int64_t>(value));
+    };
+    auto& here = *c.here;
+    const auto keys = here.keys();
+    const auto overhead = here.memory() - here.bytes();
+    const auto of_expiries = here.expiring() * (sizeof(time_ms) + sizeof(entry*));
+    c.out.map(7);
+    number("peak.allocated", facts.peak_memory);
+    number("total.allocated", facts.memory);
+    number("projects.allocated", c.in.db.memory());
+    c.out.bulk("db." + std::to_string(here.id()));
+    c.out.map(2);
+    number("overhead.hashtable.main", overhead - of_expiries);
+    number("overhead.hashtable.expires", of_expiries);
+    number("keys.count", keys);
+    number("keys.bytes-per-key", keys == 0 ? 0 : here.memory() / keys);
+    number("dataset.bytes", here.bytes());
+}
+
+void memory_help(call& c) {
+    static constexpr std::string_view lines[] = {
+        "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "DOCTOR",
+        "    Whether memory is about to run out.",
+        "STATS",
+        "    What the process, all projects and the selected one take.",
+        "USAGE <key> [SAMPLES <count>]",
+        "    Bytes that a key and its value take in memory. SAMPLES changes nothing.",
+        "HELP",
+        "    This text.",
+    };
+    help(c, lines);
+}
+
+void memory(call& c) {
+    static constexpr subcommand all[] = {
+        {"doctor", 2, memory_doctor},
+        {"help", 2, memory_help},
+        {"stats", 2, memory_stats},
+        {"usage", -3, memory_usage},
+    };
+    run_subcommand(c, "memory", all);
+}
+
+constexpr command rows[] = {
+    {"object", -2, data, 0, 0, 0, object, "generic", "2.2.3",
+     "Tells how a key is kept, and when it was last used.", "O(1)"},
+    {"memory", -2, data, 0, 0, 0, memory, "server", "4.0.0", "Tells what keys take in memory.",
+     "O(1)"},
+};
+
+}  // namespace
+
+std::span<const command> object_commands() {
+    return rows;
+}
+
+}  // namespace sluice::kvstore
