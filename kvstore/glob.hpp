@@ -1,5 +1,6 @@
 // Redis's glob patterns over bytes: * ? [a-c] [^x] \c. Linear in pattern times text, whatever the
-// stars (Redis's own matcher was once exponential).
+// stars (Redis's own matcher was once exponential). Two accidents of Redis are left out: there "**"
+// does not match an empty text, and a range over bytes above 127 depends on the sign of char.
 #pragma once
 
 #include <string_view>

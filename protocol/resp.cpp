@@ -118,8 +118,8 @@ bool unquote(std::string_view line, std::size_t& at, char quote, std::string& ou
 
 resp_parser::outcome resp_parser::next(byte_span input, const resp_limits& limits) {
     if (args_.capacity() > kept_args || unquoted_.capacity() > kept_unquoted) [[unlikely]] {
-        args_ = {};
-        unquoted_ = {};
+        std::vector<std::string_view>{}.swap(args_);  // assignment from {} would keep the room
+        std::string{}.swap(unquoted_);
     }
     consumed_ = 0;
     wanted_ = 0;

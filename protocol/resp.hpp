@@ -22,8 +22,8 @@ struct resp_limits {
 // Finds one command after the other at the front of what was received. It remembers how far it
 // got, so a command that comes in many pieces costs time linear in its size: until a command is
 // complete the caller keeps all unconsumed bytes and calls again with the same bytes and more
-// behind them. Nothing is allocated for what a client declares, only for what it sent: two or three
-// bytes for each byte of a command of many small arguments, until the next call of next().
+// behind them. Nothing is allocated for what a client declares, only for what it sent: less than
+// three bytes for each byte of an array, 512 KiB for an inline line, until the next call of next().
 class resp_parser {
   public:
     enum class outcome {
