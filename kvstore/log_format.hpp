@@ -38,13 +38,14 @@ class change_reader {
 };
 
 inline constexpr std::uint32_t log_format_version = 1;
-inline constexpr std::size_t segment_header_bytes = 40;
+inline constexpr std::size_t segment_header_bytes = 48;
 inline constexpr std::size_t frame_header_bytes = 24;
 inline constexpr std::size_t mark_bytes = frame_header_bytes + 8;
 inline constexpr std::uint64_t most_payload_bytes = 0xffff'ff00;
 
 struct segment_header {
     log_number first = 1;
+    log_number after = 0;  // the last record that older segments hold; above it they are void
     // Goes into the check of every frame: a value that a client made up, or a frame of another
     // log, is not taken for a frame of this one.
     std::uint64_t salt = 0;

@@ -24,7 +24,8 @@ struct log_notice {
 struct log_outcome {
     std::string problem;   // empty: all went well. Else what is wrong, where, and what to do
     log_number first = 1;  // records below are not in the log: project files must have them
-    log_number next = 1;   // for write_log::open; no record read has it
+    log_number next = 1;   // the least number that a new record may have
+    log_number held = 0;   // the last record that is in the log; next - 1, or less after a cut
     std::uint64_t records = 0;
     std::uint64_t bytes = 0;  // of all segments
     std::vector<log_notice> notices;

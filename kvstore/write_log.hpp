@@ -53,9 +53,12 @@ class write_log {
     write_log(const write_log&) = delete;
     write_log& operator=(const write_log&) = delete;
 
-    // Begins a new segment with that number; makes the directory. Records >= next in older
+    // Begins a new segment with that number; makes the directory. Records above `held` in older
     // segments are void from then on. With a full disk it opens all the same and is refusing().
-    [[nodiscard]] std::error_code open(log_number next);
+    // After recovery: next is log_outcome::next or, where a project's file covers more, above that;
+    // held is log_outcome::held.
+    [[nodiscard]] std::error_code open(log_number next, log_number held);
+    [[nodiscard]] std::error_code open(log_number next) { return open(next, next - 1); }
 
     // Any thread. Room for one record of up to that many payload bytes.
     [[nodiscard]] admission reserve(std::uint64_t bytes);
@@ -93,7 +96,8 @@ class write_log {
     std::error_code close();
 
     // Set before threads start. Called on the writer thread, without a lock held, when safe()
-    // moved, when a reservation that was busy may be tried again, when refusing() changes.
+    // moved (policy always), when a reservation that was busy may be tried again, when refusing()
+    // changes. It may call anything of the log but step(), wait() and close().
     std::function<void()> on_progress;
     // What fsyncs are measured with; none: the histogram stays empty.
     monotonic (*clock)() = nullptr;
@@ -112,32 +116,35 @@ class write_log {
     enum class wake_on { any_append, pressure };
 
     [[nodiscard]] admission reserve_slowly(std::uint64_t cost);
-    void put_small(log_number number, std::string_view payload, std::uint64_t hash,
-                   std::uint64_t cost);
-    void wake_locked();
+    [[nodiscard]] chunk& chunk_for(std::size_t bytes);
 
-    void take_pending(monotonic now);
-    void write_what_is_due(monotonic now);
+    // write_log.cpp
+    [[nodiscard]] std::error_code take_over(log_number next);
+    void count_segment(log_number first, std::uint64_t bytes);
+    [[nodiscard]] std::string path_of(const std::string& name) const;
+
+    // write_log_writer.cpp
+    void take_pending(bool all);
+    void write_what_is_due();
     [[nodiscard]] bool write_chunk();
     [[nodiscard]] bool sync_file();
-    void settle_synced();
-    void change_segment(monotonic now);
-    void replace_failed(monotonic now);
-    [[nodiscard]] std::error_code make_segment(bool& in_place);
-    [[nodiscard]] std::error_code fill_segment(open_file& file, std::string& header,
-                                               std::uint64_t& ahead);
-    [[nodiscard]] std::error_code reserve_for(open_file& file, std::uint64_t bytes,
-                                              std::uint64_t& ahead);
     [[nodiscard]] std::error_code sync_timed(open_file& file);
-    [[nodiscard]] std::error_code take_over(const std::vector<std::string>& names, log_number next);
-    void make_room(monotonic now);
-    [[nodiscard]] bool grow(std::uint64_t wanted);
+    [[nodiscard]] bool sync_is_due() const;
+    void settle_synced();
+    void change_segment();
+    void replace_failed();
+    [[nodiscard]] std::error_code make_segment(bool& in_place);
+    [[nodiscard]] std::error_code fill_segment(open_file& file, std::uint64_t& bytes);
+    [[nodiscard]] std::error_code allocate_all(open_file& file, std::uint64_t bytes);
+    void stop_allocating();
+    void make_room();
+    [[nodiscard]] bool grow(std::uint64_t bytes);
     void fail(const char* doing, std::error_code error);
-    void refuse(const char* doing, std::error_code error);
+    void refuse();
+    void accept_again();
     void publish();
-    [[nodiscard]] monotonic next_due(monotonic now);
-    [[nodiscard]] bool sync_is_due(monotonic now) const;
-    [[nodiscard]] std::string path_of(const std::string& name) const;
+    void trim();
+    [[nodiscard]] monotonic next_due();
 
     file_env& files_;
     const std::string directory_;
@@ -167,27 +174,34 @@ class write_log {
     bool open_ = false;
 
     // The writer's own.
+    monotonic now_{};       // what step() was given
+    log_number start_ = 0;  // as open() was told
+    log_number start_after_ = 0;
     std::unique_ptr<open_file> file_;
-    bool failed_ = false;    // the file may not be touched any more
+    bool failed_ = false;    // what was file_ may not be touched any more
     bool allocates_ = true;  // the file system can promise blocks
+    bool full_ = false;      // it could not, the last time
     std::uint64_t file_bytes_ = 0;
     std::uint64_t allocated_ = 0;  // beyond the file's end: room_, and what was promised of it
-    std::uint64_t ahead_ = 0;
+    std::uint64_t ahead_;
+    std::uint64_t new_ahead_ = 0;  // of the segment in the making
     std::deque<chunk> writing_;
-    std::deque<chunk> unsynced_;
+    std::deque<chunk> unsynced_;  // the file has them; a new one must get them if a sync fails
     std::uint64_t unsynced_bytes_ = 0;
     log_number written_ = 0;
     bool collecting_ = false;
-    bool trimmed_ = true;
-    bool full_ = false;
     bool progressed_ = false;
     monotonic collect_until_{};
     monotonic sync_at_{};
-    monotonic retry_at_{};
-    monotonic room_retry_at_{};
-    std::chrono::milliseconds retry_after_{100};
-    std::uint64_t attempts_ = 0;
-    std::error_code last_error_;
+    monotonic retry_at_{};         // when failed_
+    monotonic replaced_at_{};      // the last time that went well
+    monotonic change_retry_at_{};  // when a segment could not be changed
+    monotonic room_retry_at_{};    // when full_, or when something was unfit
+    monotonic used_at_{};
+    std::chrono::milliseconds retry_after_;
+    std::uint64_t attempts_ = 0;  // to make a segment; goes into the name of the one in the making
+    const char* doing_ = "";      // what failed last, and why
+    std::error_code error_;
 
     mutable std::mutex segments_mutex_;
     std::vector<segment> segments_;
