@@ -127,7 +127,8 @@ class KvRedis(KvTarget):
         users = kv.get("users", {})
         if users and "default" not in users:
             lines.append("user default off")
-        lines += [f"user {name} on \">{user['password']}\" ~* &* +@all" for name, user in users.items()]
+        lines += [f"user {name} on \">{user['password']}\" ~* &* +@all"
+                  for name, user in users.items()]
         path = self.directory / "redis.conf"
         path.write_text("\n".join(lines) + "\n")
         return ["redis-server", path]

@@ -106,7 +106,8 @@ def test_tls_hello_and_zero_bytes_get_no_reply(kv):
 
 PIECES = (encode("SET", "piece", "a\r\nb\0") + b"\r\nGET piece\n" + encode("INCRBY", "n", 41)
           + b"*0\r\n*-1\r\n" + b'ECHO "x y"\r\n' + encode("MULTI") + encode("GET", "piece")
-          + encode("NOSUCH") + encode("EXEC") + encode("APPEND", "piece", "") + encode("PING", "end"))
+          + encode("NOSUCH") + encode("EXEC") + encode("APPEND", "piece", "")
+          + encode("PING", "end"))
 PIECES_ANSWER = (b"+OK\r\n$5\r\na\r\nb\0\r\n:41\r\n$3\r\nx y\r\n+OK\r\n+QUEUED\r\n"
                  b"-ERR unknown command 'NOSUCH', with args beginning with: \r\n"
                  b"-EXECABORT Transaction discarded because of previous errors.\r\n"
@@ -294,7 +295,8 @@ def test_connections_that_come_and_go_leave_nothing(kv):
 def test_client_reply_off_and_on(kv):
     conn = kv.connect()
     conn.send(encode("CLIENT", "REPLY", "OFF") + encode("SET", "a", 1) + encode("NOSUCH")
-              + encode("GET") + encode("PING") + encode("CLIENT", "REPLY", "ON") + encode("GET", "a"))
+              + encode("GET") + encode("PING") + encode("CLIENT", "REPLY", "ON")
+              + encode("GET", "a"))
     assert conn.read_raw() + conn.read_raw() == b"+OK\r\n$1\r\n1\r\n"
     assert conn.silent(0.05)
 
@@ -412,7 +414,8 @@ def test_command_before_auth_is_refused(closed_kv, command):
 
 def test_unknown_command_before_auth_says_so(closed_kv):
     conn = closed_kv.connect()
-    assert conn.call("NOSUCH", "x") == "ERR unknown command 'NOSUCH', with args beginning with: 'x' "
+    assert conn.call("NOSUCH", "x") == \
+        "ERR unknown command 'NOSUCH', with args beginning with: 'x' "
 
 
 def test_hello_before_auth(closed_kv):

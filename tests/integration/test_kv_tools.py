@@ -134,9 +134,10 @@ def test_cli_at_a_terminal(kv):
 
 
 def test_cli_at_a_terminal_shows_the_database(kv):
-    terminal = Terminal(kv, "-n", "12345") if not kv_targets.ON_REDIS else Terminal(kv, "-n", "1234")
+    number = "1234" if kv_targets.ON_REDIS else "1234567890"
+    terminal = Terminal(kv, "-n", number)
     try:
-        terminal.until("[1234" if kv_targets.ON_REDIS else "[12345")
+        terminal.until(f"[{number}]")
         terminal.say("MULTI")
         terminal.until("(TX)>")
         terminal.say("DISCARD")

@@ -102,7 +102,9 @@ for (const name of versions('ioredis')) {
     timed('errors reject and the connection goes on', () =>
       withClient(async (client) => {
         await client.set('a', 'x')
-        await assert.rejects(client.incr('a'), { message: 'ERR value is not an integer or out of range' })
+        await assert.rejects(client.incr('a'), {
+          message: 'ERR value is not an integer or out of range',
+        })
         await assert.rejects(client.call('NOSUCH', 'x'), /unknown command/i)
         assert.equal(await client.ping(), 'PONG')
       }),
