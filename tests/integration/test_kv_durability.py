@@ -333,7 +333,7 @@ def test_full_disk_refuses_writes_keeps_reads_and_goes_on(make_kv, small_disk, p
     if kv_targets.ON_REDIS and (policy == "always" or crash == "while full"):
         pytest.skip("Redis exits, or loses what it could not write")
     kv = make_kv(kv={"directory": str(small_disk / ".replitdb"), "fsync": policy,
-                     "checkpoint_interval": "1h", "max_project_size": "0"})
+                     "checkpoint_interval": "1h", "max_project_size": 0})
     conn = kv.connect()
     acknowledged = {}
     for i in range(50):
@@ -385,7 +385,7 @@ def test_full_disk_refuses_writes_keeps_reads_and_goes_on(make_kv, small_disk, p
 def test_full_disk_under_load_loses_nothing_that_was_acknowledged(make_kv, small_disk, rng):
     """Eight connections, and checkpoints that do not find the room either."""
     kv = make_kv(kv={"directory": str(small_disk / ".replitdb"), "fsync": "always",
-                     "checkpoint_interval": "100ms", "max_project_size": "0"})
+                     "checkpoint_interval": "100ms", "max_project_size": 0})
     conns = [kv.connect() for _ in range(8)]
     acknowledged, seed = {}, rng.getrandbits(32)
     values = random.Random(seed)
