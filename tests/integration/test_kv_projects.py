@@ -522,7 +522,7 @@ def test_values_of_clients_are_in_the_file_as_json_where_they_are_json(kv):
         "string": ('"quoted"', '"quoted"'), "empty": ("", ""), "plus": ("+1", "+1"),
         "zeros": ("007", "007"), "padded": (" 42", " 42"),
         "unicode": ("ключ\n\t\0", "ключ\n\t\0"),
-        "broken": ('{"a":', '{"a":'), "NaN": ("NaN", "NaN"), "twice": ("1 2", "1 2"),
+        "broken": ('{"a":', '{"a":'), "marked": ('{"$base64":"aGk="}', '{"$base64":"aGk="}'), "NaN": ("NaN", "NaN"), "twice": ("1 2", "1 2"),
     }
     conn = kv.connect()
     conn.ok("SELECT", 3)
@@ -537,6 +537,21 @@ def test_values_of_clients_are_in_the_file_as_json_where_they_are_json(kv):
     conn.ok("SELECT", 3)
     assert {key: conn.call("GET", key).decode() for key in values} == \
         {key: text for key, (text, _) in values.items()}
+
+
+@pytest.mark.sluice_only
+def test_file_holds_bytes_and_expiry_as_its_page_says(kv):
+    conn = kv.connect()
+    conn.ok("SET", "picture", b"\xff\xd8\xff", "PXAT", 4_000_000_000_123)
+    conn.ok("SET", b"\xff", "x")
+    conn.ok("SAVE")
+    raw = (kv.data / "project-0.json").read_text()
+    file = json.loads(raw)
+    assert file["data"] == {"picture": {"$base64": "/9j/"}, "$base64:/w==": "x"}
+    assert list(file) == ["projectId", "data", "createdAt", "updatedAt", "sluice"]
+    assert file["sluice"]["expires"] == {"picture": 4_000_000_000_123}
+    assert re.search(r'\n    "checksum": "[0-9a-f]{16}"\n  }\n}\n$', raw)
+    assert raw == json.dumps(file, indent=2, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.sluice_only
