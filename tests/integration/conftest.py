@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 import fake_server  # noqa: E402
+import kv_targets  # noqa: E402
 import targets  # noqa: E402
 import wire  # noqa: E402
 from certificates import Authority  # noqa: E402
@@ -18,10 +19,16 @@ from postgres import Postgres  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than about five seconds")
+    config.addinivalue_line("markers", "sluice_only: Redis has no such thing, or does it otherwise")
     if targets.TARGET == "sluice" and not targets.BINARY.exists():
         raise pytest.UsageError(f"{targets.BINARY} does not exist: build it or set SLUICE_BINARY")
     for name in [n for n in os.environ if n.startswith("PG")]:
         del os.environ[name]  # no test may reach a server that it did not start
+
+
+def pytest_runtest_setup(item):
+    if kv_targets.ON_REDIS and item.get_closest_marker("sluice_only"):
+        pytest.skip("not for redis-server")
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +85,34 @@ def make_sluice(pg):
 def sluice(make_sluice):
     """One with the default configuration."""
     return make_sluice()
+
+
+def _kv_factory(**options):
+    factory = kv_targets.KvFactory(**options)
+    yield factory
+    problems = factory.finish()
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.fixture
+def make_kv():
+    """make_kv(kv={...}): a running sluice with these changes to kv_targets' default
+    configuration; with SLUICE_TEST_TARGET=redis a redis-server set up alike."""
+    yield from _kv_factory()
+
+
+@pytest.fixture
+def kv(make_kv):
+    """One with the default configuration."""
+    return make_kv()
+
+
+@pytest.fixture
+def redis_server():
+    """redis-server itself, to compare with; it keeps nothing."""
+    for factory in _kv_factory(redis=True, persistent=False):
+        yield factory()
 
 
 @pytest.fixture
