@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import resp
+import servers
 from measure import RunFailed, resident_kilobytes  # noqa: F401 (used by store_trials)
 from store_servers import DATABASE
 
@@ -243,11 +244,9 @@ class Checkpoints:
         try:
             with self.server.client() as client:
                 while not self.ending.is_set():
-                    client.call(self.server.checkpoint_command)
-                    while self.server.checkpoint_runs(client):
-                        time.sleep(0.02)
+                    self.server.one_checkpoint(client, pause=0.02)
                     self.count += 1
-        except (OSError, resp.ServerError) as problem:
+        except (OSError, resp.ServerError, servers.Failure) as problem:
             self.problem = problem
 
 
