@@ -193,11 +193,12 @@ client::step client::begin(call& what, const command& row) {
         queue(what, row);
         return step::done;
     }
+    const auto went = hold_projects(what, row);
+    if (went != step::done) return went;
+    // Not before: to let go of other projects ends their record, and gives its room back.
     if (row.has(flag::write) && !has_room(what, room_for(what.args))) {
         return stopped_by_ == wants::room ? step::again : step::answered;
     }
-    const auto went = hold_projects(what, row);
-    if (went != step::done) return went;
     row.run(what);
     return stopped_by_ == wants::bytes ? step::done : step::again;
 }
@@ -232,7 +233,11 @@ bool client::has_room(call& what, std::uint64_t bytes) {
         case admission::granted:
             return true;
         case admission::busy:
-            stopped_by_ = wants::room;
+            if (!in_exec) {
+                stopped_by_ = wants::room;
+                return false;
+            }
+            what.out.error("MISCONF the write-ahead log has no room for this value at the moment");
             return false;
         case admission::refused:
             break;
@@ -312,6 +317,29 @@ client::step client::hold_for_transaction(call& what) {
         ids.push_back(one.in->id());
     hold_several(ids, what);
     return bring(what);
+}
+
+std::uint64_t client::room_for_copies(const call& what) const {
+    std::uint64_t out = 0;
+    auto at = selected;
+    for (const auto& command : transaction.commands) {
+        const auto* const row = find_command(command[0]);
+        if (row == nullptr) continue;
+        if (row->name == "select") (void)to_project(command[1], at);
+        if (!row->has(flag::several)) continue;
+        if (row->name == "swapdb") {
+            project_id id = 0;
+            for (const auto i : {std::size_t{1}, std::size_t{2}}) {
+                const auto* const one =
+                    to_project(command[i], id) ? what.in.changes.held(id) : nullptr;
+                if (one != nullptr) out += one->bytes() + one->keys() * 64;
+            }
+        } else if (auto* const from = what.in.changes.held(at)) {
+            const auto* const found = from->find(command[1], what.in.now);
+            if (found != nullptr) out += found->value_size() + 2 * command[1].size() + 128;
+        }
+    }
+    return out;
 }
 
 // Every project that is held is in memory, or is being brought there, or cannot be.

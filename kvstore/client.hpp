@@ -138,6 +138,7 @@ class client {
     };
     std::vector<watched_key> watched;
     std::atomic<bool> touched{false};  // a watched key was changed
+    bool in_exec = false;              // commands that were queued are carried out
 
     void select(project_id id) noexcept;
     void end_transaction();
@@ -152,6 +153,8 @@ class client {
         stop,      // close
     };
     [[nodiscard]] step hold_for_transaction(call& what);
+    // What EXEC's commands may write beyond their arguments; with their projects held.
+    [[nodiscard]] std::uint64_t room_for_copies(const call& what) const;
     // Room for that much more than the command's own arguments; false: it has answered, or is run
     // again when there is room.
     [[nodiscard]] bool has_room(call& what, std::uint64_t bytes);

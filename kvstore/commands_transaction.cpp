@@ -64,18 +64,6 @@ void exec(call& c) {
         end();
         return c.out.error("EXECABORT Transaction discarded because of previous errors.");
     }
-    // Room for all of it, before any of it is done.
-    if (self.transaction.writes) {
-        const auto before = c.in.reply.here();
-        if (!c.reserve(self.transaction.bytes + self.transaction.commands.size() * 8192)) {
-            if (c.in.reply.here().all == before.all) return;  // to be run again
-            std::string why = c.in.reply.text.substr(before.text + 1);
-            c.in.reply.rewind(before);
-            end();
-            return c.out.error("EXECABORT Transaction discarded because of: " +
-                               why.substr(0, why.size() - 2));
-        }
-    }
     switch (self.hold_for_transaction(c)) {
         case client::step::done:
             break;
@@ -89,10 +77,26 @@ void exec(call& c) {
         end();
         return c.out.nil_array();
     }
+    // Room for all of it, before any of it is done.
+    if (self.transaction.writes) {
+        const auto before = c.in.reply.here();
+        const auto room = self.transaction.bytes + self.transaction.commands.size() * 8192 +
+                          self.room_for_copies(c);
+        if (!c.reserve(room)) {
+            if (c.in.reply.here().all == before.all) return;  // to be run again
+            std::string why = c.in.reply.text.substr(before.text + 1);
+            c.in.reply.rewind(before);
+            end();
+            return c.out.error("EXECABORT Transaction discarded because of: " +
+                               why.substr(0, why.size() - 2));
+        }
+    }
     // Its own changes touch nothing; and the watches' projects may be locked while it runs.
     auto watched = std::move(self.watched);
     self.watched.clear();
+    self.in_exec = true;
     run_queued(c);
+    self.in_exec = false;
     c.in.changes.release();
     self.watched = std::move(watched);
     self.unwatch();
