@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 
+#include "kvstore/info.hpp"
 #include "kvstore/quoted.hpp"
 
 namespace sluice::kvstore {
@@ -44,9 +45,29 @@ std::string unknown_command(std::span<const std::string_view> args) {
     return out + rest;
 }
 
+std::string unknown_part(const command& whole, std::string_view part) {
+    std::string name(whole.name);
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return static_cast<char>(c - 'a' + 'A'); });
+    return "ERR unknown subcommand '" + std::string(shown(part)) + "'. Try " + name + " HELP.";
+}
+
+// By its own name, or as a part of a command that is.
+bool is_disabled(const command& row, const std::vector<std::string>& disabled) {
+    return std::any_of(disabled.begin(), disabled.end(), [&](std::string_view one) {
+        return row.name == one || row.name.substr(0, row.name.find('|')) == one;
+    });
+}
+
 bool to_project(std::string_view text, project_id& out) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
     return error == std::errc() && end == text.data() + text.size() && out <= most_project_id;
+}
+
+// Of the reply that begins there.
+void count_error(turn& in, std::size_t at) {
+    const auto text = std::string_view(in.reply.text).substr(at + 1);
+    in.counts.error_replies[error_kind(text.substr(0, text.find(' ')))].add();
 }
 
 // Projects that a command names beside the selected one. A name that is no number is the
@@ -124,11 +145,12 @@ const command* client::look_up(std::string_view name) {
 }
 
 client::step client::take(std::span<const std::string_view> args, turn& in) {
-    const auto* const row = look_up(args[0]);
+    const auto* row = look_up(args[0]);
     if (row == nullptr &&
         (equals_in_any_case(args[0], "post") || equals_in_any_case(args[0], "host:"))) {
         return step::stop;  // a browser was talked into speaking to us
     }
+    if (row != nullptr && row->parts != nullptr && args.size() > 1) row = find_part(*row, args[1]);
     const auto began = in.clock_ns();
     const auto before = in.reply.here();
     const auto mode = reply_mode;
@@ -145,6 +167,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
         transaction.broken = transaction.open;
     }
     const bool failed = in.reply.text.size() > before.text && in.reply.text[before.text] == '-';
+    if (failed) count_error(in, before.text);
     if (mode == replies::skip && reply_mode == replies::skip) {
         reply_mode = replies::on;
         in.reply.rewind(before);
@@ -159,12 +182,14 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
 }
 
 bool client::is_refused(call& what, const command* row) {
-    if (row == nullptr || (row->has(flag::hidden) && !is_control) ||
-        (!what.in.settings->disabled_commands.empty() &&
-         std::find(what.in.settings->disabled_commands.begin(),
-                   what.in.settings->disabled_commands.end(),
-                   row->name) != what.in.settings->disabled_commands.end())) {
+    const auto* const whole = row == nullptr ? find_command(what.args[0]) : row;
+    if (whole == nullptr || (whole->has(flag::hidden) && !is_control) ||
+        is_disabled(*whole, what.in.settings->disabled_commands)) {
         what.out.error(unknown_command(what.args));
+        return true;
+    }
+    if (row == nullptr) {
+        what.out.error(unknown_part(*whole, what.args[1]));
         return true;
     }
     const auto given = static_cast<std::ptrdiff_t>(what.args.size());
@@ -179,6 +204,11 @@ bool client::is_refused(call& what, const command* row) {
     }
     if (transaction.open && row->has(flag::no_multi)) {
         what.out.error("ERR Command not allowed inside a transaction");
+        return true;
+    }
+    if (row->has(flag::write | flag::readonly) &&
+        card->is_monitor.load(std::memory_order_relaxed)) {
+        what.out.error("ERR Replica can't interact with the keyspace");  // as Redis's monitors
         return true;
     }
     if (row->has(flag::denyoom) && what.in.db.is_over_memory()) {
@@ -300,14 +330,12 @@ void client::hold_several(const std::vector<project_id>& ids, call& what) {
 client::step client::hold_for_transaction(call& what) {
     std::vector<project_id> ids;
     auto at = selected;
+    bool everyone = false;
     for (const auto& command : transaction.commands) {
         const std::vector<std::string_view> args(command.begin(), command.end());
-        const auto* const row = find_command(args[0]);
+        const auto* const row = find_called(args);
         if (row == nullptr) continue;
-        if (row->has(flag::everyone)) {
-            what.in.changes.hold_all();
-            return step::done;
-        }
+        everyone = everyone || row->has(flag::everyone | flag::counts);
         project_id next = 0;
         if (row->name == "select" && to_project(args[1], next)) at = next;
         if (row->has(flag::data)) ids.push_back(at);
@@ -316,7 +344,20 @@ client::step client::hold_for_transaction(call& what) {
     for (const auto& one : watched)
         ids.push_back(one.in->id());
     hold_several(ids, what);
-    return bring(what);
+    const auto went = bring(what);
+    if (!everyone || went != step::done) return went;
+    // Between the two some may have left memory: then it begins anew.
+    const auto brought = what.in.changes.held();
+    what.in.changes.hold_all();
+    for (const auto& one : brought) {
+        if (one->state == project::residence::resident &&
+            what.in.changes.held(one->id()) == one.get()) {
+            continue;
+        }
+        stopped_by_ = wants::turn_over;
+        return step::again;
+    }
+    return step::done;
 }
 
 std::uint64_t client::room_for_copies(const call& what) const {
@@ -371,7 +412,9 @@ void client::execute(call& what, const command& row) {
     const auto before = what.in.reply.text.size();
     row.run(what);
     const auto& text = what.in.reply.text;
-    account(what, row, began, text.size() > before && text[before] == '-');
+    const bool failed = text.size() > before && text[before] == '-';
+    if (failed) count_error(what.in, before);
+    account(what, row, began, failed);
 }
 
 void client::account(const call& what, const command& row, std::uint64_t began, bool failed) {

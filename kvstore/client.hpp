@@ -14,6 +14,7 @@
 #include "kvstore/access.hpp"
 #include "kvstore/client_list.hpp"
 #include "kvstore/command.hpp"
+#include "kvstore/info.hpp"
 #include "kvstore/slowlog.hpp"
 #include "metrics/counters.hpp"
 
@@ -42,7 +43,7 @@ class host {
     // Redis's names and values of what is set; for CONFIG GET.
     [[nodiscard]] virtual std::vector<std::pair<std::string, std::string>> configuration()
         const = 0;
-    // Empty: done. Otherwise the error without "ERR ".
+    // Empty: done. Otherwise why not, as Redis words it.
     virtual std::string set_configuration(std::string_view name, std::string_view value) = 0;
     // What INFO tells of the process: version, uptime, memory, processor time, clients, commands.
     struct process_facts {
@@ -50,8 +51,12 @@ class host {
         std::string config_file;
         std::uint16_t port = 0;
         time_ms started_ms = 0;
+        std::string os;  // "Linux 6.1.0 x86_64"
+        std::string run_id;
+        std::int64_t process_id = 0;
         std::uint64_t memory = 0;  // resident bytes
         std::uint64_t peak_memory = 0;
+        std::uint64_t system_memory = 0;
         double cpu_user = 0;  // seconds
         double cpu_system = 0;
         std::uint64_t maxclients = 0;
@@ -60,6 +65,8 @@ class host {
         std::vector<const metrics::kv_counters*> workers;
     };
     [[nodiscard]] virtual process_facts facts() const = 0;
+
+    reset_point statistics_since;  // CONFIG RESETSTAT
 
   protected:
     ~host() = default;

@@ -18,25 +18,52 @@ char lower(char c) noexcept {
 
 struct command_table {
     std::vector<command> rows;
+    std::vector<command> parts;
     boost::unordered_flat_map<std::string_view, const command*> by_name;
+    boost::unordered_flat_map<std::string_view, const command*> by_full_name;
 
     command_table() {
-        for (const auto part : {string_commands(), counter_commands(), key_commands(),
-                                expiry_commands(), scan_commands(), object_commands(),
-                                transaction_commands(),
-                                connection_commands(), database_commands(), server_commands()}) {
+        for (const auto part :
+             {string_commands(), counter_commands(), key_commands(), expiry_commands(),
+              scan_commands(), object_commands(), transaction_commands(), connection_commands(),
+              database_commands(), client_commands(), config_commands(), acl_commands(),
+              info_commands(), command_commands(), server_commands(), control_commands()}) {
             rows.insert(rows.end(), part.begin(), part.end());
         }
         for (std::size_t i = 0; i < rows.size(); ++i) {
             rows[i].number = static_cast<std::uint16_t>(i);
             by_name.emplace(rows[i].name, &rows[i]);
+            if (rows[i].parts == nullptr) continue;
+            for (auto part : rows[i].parts()) {
+                part.number = rows[i].number;
+                parts.push_back(part);
+            }
         }
+        by_full_name = by_name;
+        for (const auto& part : parts)
+            by_full_name.emplace(part.name, &part);
     }
 };
 
 const command_table& the_table() {
     static const command_table out;
     return out;
+}
+
+// Of the whole that a name is a part of, if one is given.
+const command* find_in(const boost::unordered_flat_map<std::string_view, const command*>& names,
+                       std::string_view whole, std::string_view name) noexcept {
+    std::array<char, 48> buffer;
+    std::size_t used = 0;
+    if (whole.size() + 1 + name.size() > buffer.size()) return nullptr;
+    if (!whole.empty()) {
+        used = static_cast<std::size_t>(std::copy(whole.begin(), whole.end(), buffer.begin()) -
+                                        buffer.begin());
+        buffer[used++] = '|';
+    }
+    std::transform(name.begin(), name.end(), buffer.begin() + used, lower);
+    const auto at = names.find(std::string_view(buffer.data(), used + name.size()));
+    return at == names.end() ? nullptr : at->second;
 }
 
 std::string size_text(std::uint64_t bytes) {
@@ -50,12 +77,21 @@ std::span<const command> all_commands() {
 }
 
 const command* find_command(std::string_view name) noexcept {
-    std::array<char, 32> buffer;
-    if (name.size() > buffer.size()) return nullptr;
-    std::transform(name.begin(), name.end(), buffer.begin(), lower);
-    const auto& names = the_table().by_name;
-    const auto at = names.find(std::string_view(buffer.data(), name.size()));
-    return at == names.end() ? nullptr : at->second;
+    return find_in(the_table().by_name, {}, name);
+}
+
+const command* find_part(const command& of, std::string_view name) noexcept {
+    return find_in(the_table().by_full_name, of.name, name);
+}
+
+const command* find_by_full_name(std::string_view name) noexcept {
+    return find_in(the_table().by_full_name, {}, name);
+}
+
+const command* find_called(std::span<const std::string_view> words) noexcept {
+    const auto* const row = words.empty() ? nullptr : find_command(words[0]);
+    if (row == nullptr || row->parts == nullptr || words.size() < 2) return row;
+    return find_part(*row, words[1]);
 }
 
 bool equals_in_any_case(std::string_view text, std::string_view small) noexcept {
@@ -68,6 +104,27 @@ bool to_integer(std::string_view text, std::int64_t& value) noexcept {
     const auto parsed = parse_integer(text);
     if (parsed) value = *parsed;
     return parsed.has_value();
+}
+
+void call::unknown_part() {
+    std::string whole(args[0]);
+    std::transform(whole.begin(), whole.end(), whole.begin(),
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    out.error("ERR unknown subcommand or wrong number of arguments for '" +
+              std::string(args[1].substr(0, 128)) + "'. Try " + whole + " HELP.");
+}
+
+bool call::is_administrator() const noexcept {
+    return self.is_control || self.who->all_projects;
+}
+
+bool call::may_administer() {
+    if (is_administrator()) return true;
+    const auto* const row = find_called(args);
+    out.error("NOPERM user '" + self.who->name + "' may not run '" +
+              std::string(row == nullptr ? args[0] : row->name) +
+              "': it is for users who may open all projects");
+    return false;
 }
 
 void call::answer_in(int version) {
@@ -136,8 +193,7 @@ bool call::may_grow(const project& where, std::uint64_t bytes, std::uint64_t key
     if (limits.max_project_size != 0 && bytes > 0 &&
         where.bytes() + bytes > limits.max_project_size) {
         out.error("OOM project " + std::to_string(where.id()) + " holds " +
-                  size_text(where.bytes()) + " and may hold " +
-                  size_text(limits.max_project_size) +
+                  size_text(where.bytes()) + " and may hold " + size_text(limits.max_project_size) +
                   ": delete keys, or raise kv.max_project_size");
         return false;
     }

@@ -37,6 +37,7 @@ inline constexpr std::uint32_t everyone = 1U << 14;  // not Redis's: locks every
 inline constexpr std::uint32_t several = 1U << 15;   // not Redis's: names other projects too
 inline constexpr std::uint32_t at_once = 1U << 16;   // not Redis's: is not queued by MULTI
 inline constexpr std::uint32_t hidden = 1U << 17;    // not Redis's: only on the control socket
+inline constexpr std::uint32_t counts = 1U << 18;    // not Redis's: looks at every project
 }  // namespace flag
 
 // One command being carried out, with the locks of its projects held.
@@ -58,6 +59,10 @@ struct call {
     void syntax_error() { out.error("ERR syntax error"); }
     void not_an_integer() { out.error("ERR value is not an integer or out of range"); }
     void no_such_key() { out.error("ERR no such key"); }
+    void unknown_part();  // a subcommand, or its arguments, that it does not know
+    // Whether the client may see and do what concerns other users; or it answers NOPERM.
+    [[nodiscard]] bool may_administer();
+    [[nodiscard]] bool is_administrator() const noexcept;
     [[nodiscard]] bool integer(std::size_t i, std::int64_t& value);  // or answers not_an_integer
 
     // --- data; `here` or another project that is held ---
@@ -104,6 +109,9 @@ struct command {
     std::string_view summary;     // our words
     std::string_view complexity;  // may be empty
     std::uint16_t number = 0;     // in the table: of counters
+    // CONFIG, CLIENT, …: what the first argument chooses from. A part is named "config|get" and is
+    // counted with the whole, which has no function of its own.
+    std::span<const command> (*parts)() = nullptr;
 
     [[nodiscard]] bool has(std::uint32_t which) const noexcept { return (flags & which) != 0; }
 };
@@ -112,6 +120,10 @@ struct command {
 [[nodiscard]] std::span<const command> all_commands();
 // By name in any case; null when there is none.
 [[nodiscard]] const command* find_command(std::string_view name) noexcept;
+[[nodiscard]] const command* find_part(const command& of, std::string_view name) noexcept;
+[[nodiscard]] const command* find_by_full_name(std::string_view name) noexcept;  // "config|get"
+// What these words call: the command, or the part of it that they choose. Null: there is none.
+[[nodiscard]] const command* find_called(std::span<const std::string_view> words) noexcept;
 
 // The rows of each file.
 [[nodiscard]] std::span<const command> string_commands();
@@ -123,7 +135,13 @@ struct command {
 [[nodiscard]] std::span<const command> transaction_commands();
 [[nodiscard]] std::span<const command> connection_commands();
 [[nodiscard]] std::span<const command> database_commands();
+[[nodiscard]] std::span<const command> client_commands();
+[[nodiscard]] std::span<const command> config_commands();
+[[nodiscard]] std::span<const command> acl_commands();
+[[nodiscard]] std::span<const command> info_commands();
+[[nodiscard]] std::span<const command> command_commands();
 [[nodiscard]] std::span<const command> server_commands();
+[[nodiscard]] std::span<const command> control_commands();
 
 [[nodiscard]] bool to_integer(std::string_view text, std::int64_t& value) noexcept;
 [[nodiscard]] bool equals_in_any_case(std::string_view text, std::string_view lower) noexcept;

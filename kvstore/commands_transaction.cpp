@@ -41,7 +41,7 @@ void run_queued(call& c) {
     c.out.array(commands.size());
     for (const auto& command : commands) {
         const std::vector<std::string_view> args(command.begin(), command.end());
-        const auto* const row = find_command(args[0]);
+        const auto* const row = find_called(args);
         call one{args, c.self, c.in, protocol::resp_writer(c.in.reply.text, c.self.version),
                  nullptr};
         if (row->has(data)) {

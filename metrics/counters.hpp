@@ -109,6 +109,8 @@ struct alignas(64) kv_counters {
     counter protocol_errors;
     counter auth_failures;
     counter refused_writes;  // MISCONF
+    static constexpr std::size_t error_kinds = 10;
+    std::array<counter, error_kinds> error_replies;  // by their first word: kvstore/info.hpp
 
     void count(std::size_t command, std::uint64_t took_ns, bool failed) noexcept {
         auto& one = commands[command < most_commands ? command : most_commands - 1];

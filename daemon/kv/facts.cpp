@@ -1,8 +1,12 @@
-// What the key-value port tells of itself: INFO's facts, CONFIG, metrics.
+// What the key-value port tells of itself: INFO's facts and metrics.
+
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <random>
 
-#include "config/units.hpp"
 #include "daemon/kv/service.hpp"
 #include "daemon/version.hpp"
 #include "metrics/process.hpp"
@@ -11,33 +15,46 @@ namespace sluice::daemon {
 
 namespace {
 
-std::string yes_or_no(bool value) {
-    return value ? "yes" : "no";
+double seconds_of(const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
 }
 
-std::string_view fsync_name(config::fsync_policy policy) {
-    switch (policy) {
-        case config::fsync_policy::always:
-            return "always";
-        case config::fsync_policy::everysec:
-            return "everysec";
-        case config::fsync_policy::never:
-            return "no";
-    }
-    return "";
+std::string operating_system() {
+    utsname names{};
+    if (::uname(&names) != 0) return "unknown";
+    return std::string(names.sysname) + " " + names.release + " " + names.machine;
 }
 
 }  // namespace
 
+// Of this start; clients see by it that the server is another one.
+std::string kv_service::random_id() {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::random_device from;
+    std::string out;
+    for (int i = 0; i < 40; ++i)
+        out += digits[from() % 16];
+    return out;
+}
+
 kvstore::host::process_facts kv_service::facts() const {
     process_facts out;
     const auto usage = metrics::read_process_usage();
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
     out.version = version;
     out.config_file = config_file_;
+    out.os = operating_system();
+    out.run_id = run_id_;
+    out.process_id = ::getpid();
     out.port = port_;
     out.started_ms = started_ms_;
     out.memory = static_cast<std::uint64_t>(usage.resident_bytes.value_or(0));
-    out.cpu_user = usage.cpu_seconds.value_or(0);
+    out.peak_memory = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+    out.system_memory = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                        static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    out.cpu_user = seconds_of(used.ru_utime);
+    out.cpu_system = seconds_of(used.ru_stime);
     for (const auto& room : rooms_) {
         out.workers.push_back(&room->counts);
         out.connections += room->counts.clients_accepted.value();
@@ -46,38 +63,6 @@ kvstore::host::process_facts kv_service::facts() const {
     const std::lock_guard lock(settings_mutex_);
     out.maxclients = settings_.maxclients;
     return out;
-}
-
-std::vector<std::pair<std::string, std::string>> kv_service::configuration() const {
-    const std::lock_guard lock(settings_mutex_);
-    const auto& s = settings_;
-    const auto number = [](auto value) { return std::to_string(value); };
-    const auto seconds = [](config::milliseconds value) {
-        return std::to_string(value.count() / 1000);
-    };
-    return {
-        {"appendfsync", std::string(fsync_name(s.fsync))},
-        {"appendonly", "yes"},
-        {"bind", s.listen.empty() ? "" : s.listen[0].host},
-        {"client-output-buffer-limit", "normal " + number(s.client_output_buffer_limit) + " 0 0"},
-        {"databases", "2147483648"},
-        {"dir", s.directory},
-        {"maxclients", number(s.maxclients)},
-        {"maxmemory", number(s.max_memory)},
-        {"maxmemory-policy", "noeviction"},
-        {"port", number(port_)},
-        {"proto-max-bulk-len", number(std::uint64_t{512} << 20)},
-        {"protected-mode", yes_or_no(s.protected_mode)},
-        {"save", ""},
-        {"slowlog-log-slower-than", number(slow.slower_than_us())},
-        {"slowlog-max-len", number(s.slowlog_max_len)},
-        {"tcp-keepalive", seconds(s.tcp_keepalive)},
-        {"timeout", seconds(s.timeout)},
-    };
-}
-
-std::string kv_service::set_configuration(std::string_view, std::string_view) {
-    return "";
 }
 
 void kv_service::fill(metrics::snapshot& out) {

@@ -116,7 +116,10 @@ class kv_service final : public kvstore::host {
     // Waits on a store thread; false: it is to end.
     bool rest(std::chrono::milliseconds time);
 
+    [[nodiscard]] static std::string random_id();
+
     std::string config_file_;
+    std::string run_id_ = random_id();
     std::vector<net::worker*> workers_;
     std::vector<std::unique_ptr<kv_room>> rooms_;
     helpers threads_{4};
