@@ -160,7 +160,7 @@ class KvFactory:
                 "auth_type": "trust",
                 "shutdown_timeout": "1s",
                 "databases": {"nowhere": {"url": "postgresql://nobody@127.0.0.1:1/nowhere"}},
-                "users": {"nobody": {"password": ""}},
+                "users": {"nobody": {"password": "nothing"}},
             },
             "kv": {"listen": [f"127.0.0.1:{free_port()}"],
                    "directory": str(directory / ".replitdb")},

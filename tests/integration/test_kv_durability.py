@@ -148,14 +148,17 @@ def test_expired_keys_go_without_being_asked_for(kv):
 # ---- a damaged log ------------------------------------------------------------------------------
 
 
+BATCH = 20  # changes that a client sends together and that may be one record of the log
+
+
 def filled(make_kv, count=400, **changes):
     """A dead sluice whose changes are all in the log: (server, {key: value})."""
     kv = make_kv(kv={"fsync": "always", "checkpoint_interval": "1h", **changes})
     conn = kv.connect()
     model = {b"key:%04d" % i: b"value %d " % i + b"v" * (i % 50) for i in range(count)}
     items = list(model.items())
-    for i in range(0, count, 20):
-        assert conn.pipe(*(("SET", *item) for item in items[i:i + 20])) == ["OK"] * 20
+    for i in range(0, count, BATCH):
+        assert conn.pipe(*(("SET", *item) for item in items[i:i + BATCH])) == ["OK"] * BATCH
     kv.kill()
     return kv, model
 
@@ -218,7 +221,7 @@ def test_torn_log_loses_exactly_its_end(make_kv, rng):
         path.write_bytes(whole[:data_end(whole) - rng.randrange(1, 300)])
         kv.start()
         kept = prefix_of(kv, model)
-        assert len(model) - 12 <= kept < len(model)
+        assert len(model) - BATCH <= kept < len(model)
         assert SAYS_DROPPED.search(kv.log[before:]), kv.log[before:]
         kv.kill()
 
@@ -238,7 +241,7 @@ def test_flipped_bit_in_the_middle_of_the_log_is_refused_with_its_place(make_kv,
         assert code == 1, f"byte {at}: exit code {code}\n{said}"
         assert path.name in said, said
         named = [int(n) for n in re.findall(r"\b\d+\b", said.replace(path.name, ""))]
-        assert any(at - 300 <= n <= at for n in named), f"byte {at} is not near one of {named}"
+        assert any(at - 2000 <= n <= at for n in named), f"byte {at} is not near one of {named}"
         assert path.read_bytes() == damaged  # left as it is, for a person to look at
     path.write_bytes(whole)
     kv.start()
@@ -268,7 +271,7 @@ def test_flipped_bit_at_either_end_of_the_log_never_gives_a_wrong_value(make_kv,
             kv.process = None
             continue
         kept = prefix_of(kv, model)
-        assert kept >= len(model) - 8 and at > 40, f"byte {at}: {kept} of {len(model)} are left"
+        assert kept >= len(model) - BATCH and at > 40, f"byte {at}: {kept} of {len(model)} are left"
         kv.kill()
     path.write_bytes(whole)
     kv.start()
@@ -289,7 +292,7 @@ def test_missing_segment_of_the_log_is_refused(make_kv):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 24 MiB."""
+    """A file system of 24 MiB. A test names it before make_kv, which is then gone before it."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount")
     disk = tmp_path / "disk"
@@ -329,7 +332,7 @@ def write_until_refused(conn, acknowledged, name, size, most=2000):
 @pytest.mark.slow
 @pytest.mark.parametrize("crash", ["while full", "after it went on"])
 @pytest.mark.parametrize("policy", ["always", "everysec"])
-def test_full_disk_refuses_writes_keeps_reads_and_goes_on(make_kv, small_disk, policy, crash):
+def test_full_disk_refuses_writes_keeps_reads_and_goes_on(small_disk, make_kv, policy, crash):
     if kv_targets.ON_REDIS and (policy == "always" or crash == "while full"):
         pytest.skip("Redis exits, or loses what it could not write")
     kv = make_kv(kv={"directory": str(small_disk / ".replitdb"), "fsync": policy,
@@ -382,7 +385,7 @@ def test_full_disk_refuses_writes_keeps_reads_and_goes_on(make_kv, small_disk, p
 
 
 @pytest.mark.sluice_only
-def test_full_disk_under_load_loses_nothing_that_was_acknowledged(make_kv, small_disk, rng):
+def test_full_disk_under_load_loses_nothing_that_was_acknowledged(small_disk, make_kv, rng):
     """Eight connections, and checkpoints that do not find the room either."""
     kv = make_kv(kv={"directory": str(small_disk / ".replitdb"), "fsync": "always",
                      "checkpoint_interval": "100ms", "max_project_size": 0})
