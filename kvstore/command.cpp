@@ -21,10 +21,10 @@ struct command_table {
     boost::unordered_flat_map<std::string_view, const command*> by_name;
 
     command_table() {
-        for (const auto part : {string_commands(), counter_commands(), key_commands(),
-                                expiry_commands(), scan_commands(), object_commands(),
-                                transaction_commands(),
-                                connection_commands(), database_commands(), server_commands()}) {
+        for (const auto part :
+             {string_commands(), counter_commands(), key_commands(), expiry_commands(),
+              scan_commands(), object_commands(), transaction_commands(), connection_commands(),
+              database_commands(), server_commands()}) {
             rows.insert(rows.end(), part.begin(), part.end());
         }
         for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -136,8 +136,7 @@ bool call::may_grow(const project& where, std::uint64_t bytes, std::uint64_t key
     if (limits.max_project_size != 0 && bytes > 0 &&
         where.bytes() + bytes > limits.max_project_size) {
         out.error("OOM project " + std::to_string(where.id()) + " holds " +
-                  size_text(where.bytes()) + " and may hold " +
-                  size_text(limits.max_project_size) +
+                  size_text(where.bytes()) + " and may hold " + size_text(limits.max_project_size) +
                   ": delete keys, or raise kv.max_project_size");
         return false;
     }
