@@ -134,12 +134,13 @@ void kv_session::work() {
     switch (done.next) {
         case kvstore::client::wants::bytes:
             stream_.expect(done.expected);
+            if (has_ended_) return end_now();
             if (stream_.rx.empty()) stream_.trim();
             if (stream_.backlog() > most_unsent) waits_ = waiting::reader;
             if (stream_.paused() && waits_ == waiting::none) stream_.resume();
             return;
         case kvstore::client::wants::turn_over:
-            if (stream_.backlog() > most_unsent) {
+            if (stream_.backlog() > most_unsent && !has_ended_) {
                 waits_ = waiting::reader;
             } else {
                 go_on_later();
@@ -216,6 +217,7 @@ bool kv_session::log_moved() {
 }
 
 void kv_session::end_after_replies() {
+    if (has_ended_) return end_now();
     waits_ = waiting::over;
     stream_.finish();
     home_.deadlines().set(deadline_, steady_clock::now() + last_words);
@@ -243,8 +245,12 @@ void kv_session::on_drained() {
     if (waits_ == waiting::reader) work();
 }
 
+// What came whole before the end is carried out, as Redis does: nobody reads the replies.
 void kv_session::on_end(end) {
-    end_now();
+    const bool has_work = waits_ == waiting::wake || waits_ == waiting::room ||
+                          waits_ == waiting::turn || waits_ == waiting::log;
+    if (!has_work) return end_now();
+    has_ended_ = true;
 }
 
 void kv_session::end_now() {
