@@ -49,6 +49,7 @@ class file_env {
                                                std::unique_ptr<open_file>& out) = 0;
     [[nodiscard]] virtual std::error_code read(const std::string& path, std::string& out) = 0;
     [[nodiscard]] virtual std::error_code status(const std::string& path, file_status& out) = 0;
+    // A file, in the place of the file `to`; or a directory, where `to` does not exist.
     [[nodiscard]] virtual std::error_code rename(const std::string& from,
                                                  const std::string& to) = 0;
     // Fails where `to` exists. A copy where the file system has no hard links.
@@ -57,6 +58,8 @@ class file_env {
     [[nodiscard]] virtual std::error_code remove(const std::string& path) = 0;
     // 0700, parents too; fine when it exists.
     [[nodiscard]] virtual std::error_code make_directory(const std::string& path) = 0;
+    // An empty one.
+    [[nodiscard]] virtual std::error_code remove_directory(const std::string& path) = 0;
     // Names, without "." and "..", in no order.
     [[nodiscard]] virtual std::error_code list(const std::string& path,
                                                std::vector<std::string>& names) = 0;

@@ -225,6 +225,10 @@ class posix_file_env final : public file_env {
         return errno == EEXIST ? check_directory(path) : last_error();
     }
 
+    std::error_code remove_directory(const std::string& path) override {
+        return ::rmdir(path.c_str()) == 0 ? std::error_code{} : last_error();
+    }
+
     std::error_code list(const std::string& path, std::vector<std::string>& names) override {
         names.clear();
         const std::unique_ptr<DIR, int (*)(DIR*)> directory{::opendir(path.c_str()), &::closedir};

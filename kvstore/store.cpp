@@ -5,6 +5,7 @@
 #include "kvstore/batch.hpp"
 #include "kvstore/log_format.hpp"
 #include "kvstore/recovery.hpp"
+#include "kvstore/restore.hpp"
 
 namespace sluice::kvstore {
 
@@ -55,6 +56,12 @@ void store::open(time_ms now) {
         }
         throw cannot_open("the store's lock " + directory_ +
                           "/lock cannot be taken: " + error.message());
+    }
+    file_status restoring;
+    if (const auto error = files_.status(unfinished_restore(directory_), restoring);
+        error || restoring.exists) {
+        throw cannot_open("restoring a backup into " + directory_ +
+                          " was not finished: run sluice kv restore again, with --force");
     }
     replay(now);
 }

@@ -17,6 +17,8 @@ constexpr std::size_t slice_bytes = std::size_t{64} << 10;
 constexpr time_ms retry_after = 1000;
 // A project is not saved again before this many times the time that saving it took.
 constexpr time_ms rest_after_saving = 20;
+// To find no FLUSHALL whose files are still there.
+constexpr int most_attempts = 100;
 
 class table_builder final : public entry_sink {
   public:
@@ -237,11 +239,15 @@ std::string store::save(project& which, time_ms now, const pause_call& pause) {
 }
 
 std::string store::save_all(time_ms now, const pause_call& pause) {
-    remove_flushed();
     std::vector<std::shared_ptr<project>> unsaved;
     std::vector<std::unique_ptr<snapshot>> contents;
-    {
+    for (int attempt = 1;; ++attempt) {
+        remove_flushed();
         const auto registry = hold_registry();
+        // A FLUSHALL has come in between, or a file cannot be removed: it would be a file of
+        // another moment.
+        if (flush_is_pending_ && attempt < most_attempts) continue;
+        if (flush_is_pending_) return directory_ + ": files of emptied projects are not removed";
         const auto every = all_held();
         for (const auto& one : every)
             one->mutex.lock();
@@ -253,6 +259,7 @@ std::string store::save_all(time_ms now, const pause_call& pause) {
         }
         for (const auto& one : every)
             one->mutex.unlock();
+        break;
     }
     std::string first_error;
     for (std::size_t i = 0; i < unsaved.size(); ++i) {

@@ -203,12 +203,17 @@ void faulty_files::power_failure() {
     for (std::size_t i = 0; i < unsynced_entries_.size(); ++i) {
         const bool there = kept == amount::all || (kept == amount::prefix && i < prefix) ||
                            (kept == amount::any && coin());
-        if (there) apply(unsynced_entries_[i], disk_names_);
+        if (there) apply(unsynced_entries_[i], on_disk_);
     }
     unsynced_entries_.clear();
-    names_ = disk_names_;
+    // No file is left without its directory.
+    for (const auto& [name, node] : on_disk_.files) {
+        for (auto up = parent_of(name); !up.empty(); up = parent_of(up))
+            on_disk_.directories.insert(up);
+    }
+    seen_ = on_disk_;
     std::set<inode*> seen;  // links name one file twice
-    for (const auto& [name, node] : names_) {
+    for (const auto& [name, node] : seen_.files) {
         if (seen.insert(node.get()).second) forget_unsynced(*node);
     }
     restart();
@@ -292,12 +297,12 @@ void faulty_files::refuse_to_reserve() {
 
 bool faulty_files::has_parent(const std::string& path) const {
     const auto parent = parent_of(path);
-    return parent.empty() || directories_.contains(parent);
+    return parent.empty() || seen_.directories.contains(parent);
 }
 
 faulty_files::inode_ptr faulty_files::find(const std::string& path) const {
-    const auto found = names_.find(path);
-    return found == names_.end() ? nullptr : found->second;
+    const auto found = seen_.files.find(path);
+    return found == seen_.files.end() ? nullptr : found->second;
 }
 
 faulty_files::inode_ptr faulty_files::make_file() {
@@ -308,14 +313,29 @@ faulty_files::inode_ptr faulty_files::make_file() {
     return made;
 }
 
-void faulty_files::apply(const entry_change& what, std::map<std::string, inode_ptr>& to) {
-    if (!what.gone.empty()) to.erase(what.gone);
-    if (!what.name.empty()) to[what.name] = what.file;
+void faulty_files::move_directory(const std::string& from, const std::string& to, tree& in) {
+    const auto moved = [&](const std::string& path) { return to + path.substr(from.size()); };
+    const auto is_within = [&](const std::string& path) { return path.starts_with(from + "/"); };
+    tree out;
+    for (auto& [name, node] : in.files)
+        out.files[is_within(name) ? moved(name) : name] = node;
+    for (const auto& name : in.directories)
+        out.directories.insert(name == from || is_within(name) ? moved(name) : name);
+    in = std::move(out);
+}
+
+void faulty_files::apply(const entry_change& what, tree& to) {
+    if (what.file == nullptr && !what.name.empty()) {
+        if (to.directories.contains(what.gone)) move_directory(what.gone, what.name, to);
+        return;
+    }
+    if (!what.gone.empty() && to.files.erase(what.gone) == 0) to.directories.erase(what.gone);
+    if (!what.name.empty()) to.files[what.name] = what.file;
 }
 
 void faulty_files::change_entry(entry_change what) {
     what.directory = parent_of(what.name.empty() ? what.gone : what.name);
-    apply(what, names_);
+    apply(what, seen_);
     unsynced_entries_.push_back(std::move(what));
 }
 
@@ -333,17 +353,18 @@ bool faulty_files::exists(const std::string& path) const {
 void faulty_files::put(const std::string& path, std::string bytes) {
     const std::lock_guard guard(mutex_);
     for (auto parent = parent_of(path); !parent.empty(); parent = parent_of(parent)) {
-        directories_.insert(parent);
+        seen_.directories.insert(parent);
+        on_disk_.directories.insert(parent);
     }
     auto node = make_file();
     node->data = node->disk = std::move(bytes);
-    names_[path] = disk_names_[path] = std::move(node);
+    seen_.files[path] = on_disk_.files[path] = std::move(node);
 }
 
 std::vector<std::string> faulty_files::files() const {
     const std::lock_guard guard(mutex_);
     std::vector<std::string> result;
-    for (const auto& [name, node] : names_)
+    for (const auto& [name, node] : seen_.files)
         result.push_back(name);
     return result;
 }
@@ -353,7 +374,7 @@ std::error_code faulty_files::open(const std::string& path, create how,
     const std::lock_guard guard(mutex_);
     bool part = false;
     if (const auto error = begin(operation::open, part)) return error;
-    if (directories_.contains(path)) return failure(std::errc::is_a_directory);
+    if (seen_.directories.contains(path)) return failure(std::errc::is_a_directory);
     if (!has_parent(path)) return failure(std::errc::no_such_file_or_directory);
     auto node = find(path);
     if (node && how == create::fresh) return failure(std::errc::file_exists);
@@ -381,7 +402,7 @@ std::error_code faulty_files::status(const std::string& path, kvstore::file_stat
     bool part = false;
     out = {};
     if (const auto error = begin(operation::status, part)) return error;
-    if (directories_.contains(path)) {
+    if (seen_.directories.contains(path)) {
         out.exists = true;
     } else if (const auto node = find(path)) {
         out = {true, node->data.size(), node->modified_ms};
@@ -396,6 +417,11 @@ std::error_code faulty_files::rename(const std::string& from, const std::string&
     // Nobody knows of a rename that failed whether it was done.
     if (error && !(part && coin())) return error;
     auto node = find(from);
+    if (seen_.directories.contains(from) && has_parent(to)) {
+        if (find(to) || seen_.directories.contains(to)) return failure(std::errc::file_exists);
+        change_entry({{}, from, to, nullptr});
+        return error;
+    }
     if (!node || !has_parent(to)) return failure(std::errc::no_such_file_or_directory);
     if (from != to) change_entry({{}, from, to, std::move(node)});
     return error;
@@ -426,8 +452,25 @@ std::error_code faulty_files::make_directory(const std::string& path) {
     bool part = false;
     if (const auto error = begin(operation::make_directory, part)) return error;
     if (find(path)) return failure(std::errc::not_a_directory);
-    for (auto name = path; !name.empty(); name = parent_of(name))
-        directories_.insert(name);
+    for (auto name = path; !name.empty(); name = parent_of(name)) {
+        seen_.directories.insert(name);
+        on_disk_.directories.insert(name);
+    }
+    return {};
+}
+
+std::error_code faulty_files::remove_directory(const std::string& path) {
+    const std::lock_guard guard(mutex_);
+    bool part = false;
+    if (const auto error = begin(operation::remove_directory, part)) return error;
+    if (!seen_.directories.contains(path)) return failure(std::errc::no_such_file_or_directory);
+    const auto is_within = [&](const std::string& name) { return parent_of(name) == path; };
+    if (std::any_of(seen_.files.begin(), seen_.files.end(),
+                    [&](const auto& one) { return is_within(one.first); }) ||
+        std::any_of(seen_.directories.begin(), seen_.directories.end(), is_within)) {
+        return failure(std::errc::directory_not_empty);
+    }
+    change_entry({{}, path, {}, nullptr});
     return {};
 }
 
@@ -436,11 +479,11 @@ std::error_code faulty_files::list(const std::string& path, std::vector<std::str
     bool part = false;
     names.clear();
     if (const auto error = begin(operation::list, part)) return error;
-    if (!directories_.contains(path)) return failure(std::errc::no_such_file_or_directory);
-    for (const auto& [name, node] : names_) {
+    if (!seen_.directories.contains(path)) return failure(std::errc::no_such_file_or_directory);
+    for (const auto& [name, node] : seen_.files) {
         if (parent_of(name) == path) names.push_back(name.substr(path.size() + 1));
     }
-    for (const auto& name : directories_) {
+    for (const auto& name : seen_.directories) {
         if (parent_of(name) == path) names.push_back(name.substr(path.size() + 1));
     }
     std::shuffle(names.begin(), names.end(), random_);
@@ -451,10 +494,10 @@ std::error_code faulty_files::sync_directory(const std::string& path) {
     const std::lock_guard guard(mutex_);
     bool part = false;
     if (const auto error = begin(operation::sync_directory, part)) return error;
-    if (!directories_.contains(path)) return failure(std::errc::no_such_file_or_directory);
+    if (!seen_.directories.contains(path)) return failure(std::errc::no_such_file_or_directory);
     std::erase_if(unsynced_entries_, [&](const entry_change& what) {
         if (what.directory != path) return false;
-        apply(what, disk_names_);
+        apply(what, on_disk_);
         return true;
     });
     return {};

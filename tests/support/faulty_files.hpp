@@ -32,6 +32,7 @@ class faulty_files final : public kvstore::file_env {
         link,
         remove,
         make_directory,
+        remove_directory,
         sync_directory,
         lock,
         read,  // this and the next ones change nothing and are not counted
@@ -78,6 +79,7 @@ class faulty_files final : public kvstore::file_env {
     std::error_code link_or_copy(const std::string& from, const std::string& to) override;
     std::error_code remove(const std::string& path) override;
     std::error_code make_directory(const std::string& path) override;
+    std::error_code remove_directory(const std::string& path) override;
     std::error_code list(const std::string& path, std::vector<std::string>& names) override;
     std::error_code sync_directory(const std::string& path) override;
     std::error_code lock(const std::string& path, std::unique_ptr<kvstore::held_lock>& out,
@@ -93,12 +95,17 @@ class faulty_files final : public kvstore::file_env {
         std::int64_t modified_ms = 0;
     };
     using inode_ptr = std::shared_ptr<inode>;
+    // The names of files and directories, by whole paths.
+    struct tree {
+        std::map<std::string, inode_ptr> files;
+        std::set<std::string> directories;
+    };
     // One change of a directory; a rename is one.
     struct entry_change {
         std::string directory;
         std::string gone;  // empty: none
         std::string name;  // empty: none
-        inode_ptr file;
+        inode_ptr file;    // none: these are directories
     };
     class file;
     class lock_of_test;
@@ -113,7 +120,8 @@ class faulty_files final : public kvstore::file_env {
     [[nodiscard]] inode_ptr find(const std::string& path) const;
     [[nodiscard]] inode_ptr make_file();
     void change_entry(entry_change what);
-    static void apply(const entry_change& what, std::map<std::string, inode_ptr>& to);
+    static void apply(const entry_change& what, tree& to);
+    static void move_directory(const std::string& from, const std::string& to, tree& in);
     void forget_unsynced(inode& node);
     void sync_badly(inode& node);
     static void sync_well(inode& node);
@@ -122,10 +130,9 @@ class faulty_files final : public kvstore::file_env {
 
     mutable std::mutex mutex_;
     std::mt19937_64 random_;
-    std::map<std::string, inode_ptr> names_;
-    std::map<std::string, inode_ptr> disk_names_;
+    tree seen_;     // what a reader sees
+    tree on_disk_;  // what is there after a power failure at the least
     std::vector<entry_change> unsynced_entries_;
-    std::set<std::string> directories_;
     std::set<std::string> locks_;
     std::vector<std::weak_ptr<inode>> inodes_;
     std::map<operation, std::error_code> failing_;
