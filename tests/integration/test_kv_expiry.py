@@ -25,7 +25,8 @@ def gone(kv):
     (("RENAMENX", "here", "gone"), 1), (("COPY", "gone", "a"), 0), (("COPY", "here", "gone"), 1),
     (("MOVE", "gone", 1), 0), (("INCR", "gone"), 1), (("APPEND", "gone", "z"), 1),
     (("SETRANGE", "gone", 1, "z"), 2), (("SETNX", "gone", "new"), 1),
-    (("GETSET", "gone", "y"), None), (("GETDEL", "gone"), None), (("GETEX", "gone"), None), (("MGET", "gone", "here"), [None, b"x"]),
+    (("GETSET", "gone", "y"), None), (("GETDEL", "gone"), None), (("GETEX", "gone"), None),
+    (("MGET", "gone", "here"), [None, b"x"]),
     (("MSETNX", "gone", 1), 1), (("SET", "gone", "y", "XX"), None),
     (("SET", "gone", "y", "NX"), "OK"), (("SET", "gone", "y", "GET"), None),
     (("SET", "gone", "y", "KEEPTTL"), "OK"), (("INCRBYFLOAT", "gone", "1.5"), b"1.5"),
@@ -77,7 +78,8 @@ def test_watch_is_of_one_key_in_one_database(kv):
 
 
 @pytest.mark.parametrize("change", [("SET", "w", 2), ("DEL", "w"), ("EXPIRE", "w", 100),
-                                    ("INCR", "w"), ("APPEND", "w", ""), ("RENAME", "w", "v"), ("FLUSHDB",),
+                                    ("INCR", "w"), ("APPEND", "w", ""), ("RENAME", "w", "v"),
+                                    ("FLUSHDB",),
                                     ("FLUSHALL",), ("MOVE", "w", 1), ("GETDEL", "w"),
                                     ("GETEX", "w", "EX", 9), ("SETRANGE", "w", 0, "1"),
                                     ("COPY", "v", "w", "REPLACE"), ("RENAME", "v", "w"),

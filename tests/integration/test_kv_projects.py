@@ -522,7 +522,8 @@ def test_values_of_clients_are_in_the_file_as_json_where_they_are_json(kv):
         "string": ('"quoted"', '"quoted"'), "empty": ("", ""), "plus": ("+1", "+1"),
         "zeros": ("007", "007"), "padded": (" 42", " 42"),
         "unicode": ("ключ\n\t\0", "ключ\n\t\0"),
-        "broken": ('{"a":', '{"a":'), "marked": ('{"$base64":"aGk="}', '{"$base64":"aGk="}'), "NaN": ("NaN", "NaN"), "twice": ("1 2", "1 2"),
+        "broken": ('{"a":', '{"a":'), "marked": ('{"$base64":"aGk="}', '{"$base64":"aGk="}'),
+        "NaN": ("NaN", "NaN"), "twice": ("1 2", "1 2"),
     }
     conn = kv.connect()
     conn.ok("SELECT", 3)
