@@ -163,6 +163,8 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
             in.reply.rewind(before);
             return went;
         }
+    } else if (row != nullptr && row->name == "exec") {
+        abort_exec(in, before);
     } else {
         transaction.broken = transaction.open;
     }
@@ -179,6 +181,19 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     if (row != nullptr && !refused) account(what, *row, began, failed);
     if (row != nullptr && refused) in.counts.count_rejected(row->number);
     return step::done;
+}
+
+// EXEC itself was refused: the transaction is over, for the reason that stands in the reply.
+void client::abort_exec(turn& in, const reply_buffer::mark& before) {
+    auto why = in.reply.text.substr(before.text + 1);
+    why.resize(why.size() - 2);
+    if (why.starts_with("ERR ")) why.erase(0, 4);
+    in.reply.rewind(before);
+    protocol::resp_writer(in.reply.text, version)
+        .error("EXECABORT Transaction discarded because of: " + why);
+    end_transaction();
+    in.changes.release();
+    unwatch();
 }
 
 bool client::is_refused(call& what, const command* row) {

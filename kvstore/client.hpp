@@ -177,6 +177,7 @@ class client {
     [[nodiscard]] const command* look_up(std::string_view name);
     [[nodiscard]] step take(std::span<const std::string_view> args, turn& in);
     [[nodiscard]] step begin(call& what, const command& row);
+    void abort_exec(turn& in, const reply_buffer::mark& before);
     [[nodiscard]] bool is_refused(call& what, const command* row);
     [[nodiscard]] step hold_projects(call& what, const command& row);
     void hold_several(const std::vector<project_id>& ids, call& what);

@@ -124,7 +124,7 @@ void hello(call& c) {
     if (c.self.who == nullptr) {
         return c.out.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-            "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
+            "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
             "select the RESP protocol version at the same time");
     }
     if (has_name) {
@@ -140,8 +140,10 @@ void hello(call& c) {
 void select_project(call& c) {
     std::int64_t id = 0;
     c.self.select_was_refused = true;
-    if (!to_integer(c.arg(1), id) || id < INT32_MIN || id > INT32_MAX) {
-        return c.out.error("ERR value is not an integer or out of range");
+    if (!to_integer(c.arg(1), id)) return c.not_an_integer();
+    if (id < INT32_MIN || id > INT32_MAX) {
+        return c.out.error(
+            "ERR value is out of range, value must between -2147483648 and 2147483647");
     }
     if (id < 0) return c.out.error("ERR DB index is out of range");
     const auto project = static_cast<project_id>(id);

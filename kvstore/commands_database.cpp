@@ -46,21 +46,28 @@ void flushall(call& c) {
     c.out.simple("OK");
 }
 
-bool project_index(call& c, std::size_t i, std::string_view which, project_id& out) {
-    std::int64_t id = 0;
-    if (!to_integer(c.arg(i), id) || id < INT32_MIN || id > INT32_MAX) {
-        c.out.error("ERR invalid " + std::string(which) + " DB index");
-        return false;
+// All numbers first, then their range, then the right to them: as Redis goes about it.
+bool project_indexes(call& c, project_id& first, project_id& second) {
+    std::int64_t ids[2] = {};
+    for (std::size_t i = 0; i < 2; ++i) {
+        if (!to_integer(c.arg(i + 1), ids[i]) || ids[i] < INT32_MIN || ids[i] > INT32_MAX) {
+            c.out.error(i == 0 ? "ERR invalid first DB index" : "ERR invalid second DB index");
+            return false;
+        }
     }
-    if (id < 0) {
+    if (ids[0] < 0 || ids[1] < 0) {
         c.out.error("ERR DB index is out of range");
         return false;
     }
-    out = static_cast<project_id>(id);
-    if (c.self.is_control || c.self.who->may_open(out)) return true;
-    c.out.error("NOPERM user '" + c.self.who->name + "' may not open project " +
-                std::to_string(id));
-    return false;
+    first = static_cast<project_id>(ids[0]);
+    second = static_cast<project_id>(ids[1]);
+    for (const auto id : {first, second}) {
+        if (c.self.is_control || c.self.who->may_open(id)) continue;
+        c.out.error("NOPERM user '" + c.self.who->name + "' may not open project " +
+                    std::to_string(id));
+        return false;
+    }
+    return true;
 }
 
 // A copy of everything, since two files cannot change places in one step: each of the two may be
@@ -68,7 +75,7 @@ bool project_index(call& c, std::size_t i, std::string_view which, project_id& o
 void swapdb(call& c) {
     project_id first = 0;
     project_id second = 0;
-    if (!project_index(c, 1, "first", first) || !project_index(c, 2, "second", second)) return;
+    if (!project_indexes(c, first, second)) return;
     auto* const a = c.in.changes.held(first);
     auto* const b = c.in.changes.held(second);
     if (a != b) {
@@ -132,7 +139,7 @@ void bgsave(call& c) {
 }
 
 void lastsave(call& c) {
-    c.out.integer(c.in.db.counts.last_checkpoint_ms.load() / 1000);
+    c.out.integer(c.in.db.last_save_ms() / 1000);
 }
 
 constexpr command rows[] = {

@@ -103,8 +103,7 @@ void snapshot::take_all(project& of) {
     has_taken_ = true;
 }
 
-std::vector<stored_entry>& snapshot::sorted(time_ms now) {
-    std::erase_if(entries_, [&](const stored_entry& one) { return one.expires <= now; });
+std::vector<stored_entry>& snapshot::sorted() {
     std::sort(
         entries_.begin(), entries_.end(),
         [](const stored_entry& one, const stored_entry& other) { return one.key < other.key; });

@@ -31,9 +31,10 @@ class snapshot {
     void save(project& of, std::uint32_t hash);
     void take_all(project& of);
 
-    // After the last step(). Entries in the order of their keys, without those that have expired.
+    // After the last step(). Entries in the order of their keys; those too that have expired, since
+    // a record that comes later may still change one.
     [[nodiscard]] const project_header& header() const noexcept { return header_; }
-    [[nodiscard]] std::vector<stored_entry>& sorted(time_ms now);
+    [[nodiscard]] std::vector<stored_entry>& sorted();
     [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
 
   private:

@@ -42,6 +42,7 @@ void store::configure(const config::kv_settings& settings) {
 }
 
 void store::open(time_ms now) {
+    opened_ms_ = now;
     if (const auto error = files_.make_directory(directory_)) {
         throw cannot_open("the store's directory " + directory_ + " cannot be made: " +
                           error.message() + ". Set kv.directory to one that can");

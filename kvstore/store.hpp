@@ -3,6 +3,7 @@
 // Blocking calls (open, load, checkpoint, …) are for threads that may wait; they say so.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -34,7 +35,7 @@ struct store_counts {
     std::atomic<std::uint64_t> checkpoints{0};
     std::atomic<std::uint64_t> checkpoint_failures{0};
     std::atomic<std::uint64_t> checkpoint_ns{0};
-    std::atomic<time_ms> last_checkpoint_ms{0};  // that succeeded
+    std::atomic<time_ms> last_checkpoint_ms{0};           // that succeeded
     std::atomic<std::uint64_t> last_checkpoint_bytes{0};  // of the file
     std::atomic<std::uint64_t> backups{0};
     std::atomic<std::uint64_t> backup_failures{0};
@@ -126,6 +127,10 @@ class store {
     };
     [[nodiscard]] totals count();
     store_counts counts;
+    // Of the last file written; until then, of the start.
+    [[nodiscard]] time_ms last_save_ms() const noexcept {
+        return std::max(opened_ms_, counts.last_checkpoint_ms.load());
+    }
     // What saving is measured with; none: it takes no time.
     monotonic (*clock)() = nullptr;
 
@@ -146,7 +151,7 @@ class store {
     void keep_edited(project_id id);
     [[nodiscard]] log_number covers(const std::string& name);
     std::string copy_slices(project& which, snapshot& from, time_ms now, const pause_call& pause);
-    std::string write_file(snapshot& from, time_ms now);
+    std::string write_file(snapshot& from);
     void release_log();
     void remove_flushed();
     void send_out(time_ms now, const pause_call& pause);
@@ -161,6 +166,7 @@ class store {
     std::atomic<config::fsync_policy> fsync_;
     std::atomic<std::uint64_t> max_memory_{0};
     std::unique_ptr<held_lock> lock_;
+    time_ms opened_ms_ = 0;
     std::mutex registry_mutex_;
     std::map<project_id, std::shared_ptr<project>> registry_;
     std::atomic<std::uint64_t> memory_{0};

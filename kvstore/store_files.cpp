@@ -175,12 +175,12 @@ void store::load(project& which, time_ms now) {
         wake();
 }
 
-std::string store::write_file(snapshot& from, time_ms now) {
+std::string store::write_file(snapshot& from) {
     const auto id = from.header().project;
     std::string text;
     text.reserve(from.bytes() + 4096);
     project_file_writer writer(text, from.header());
-    for (const auto& entry : from.sorted(now))
+    for (const auto& entry : from.sorted())
         writer.add(entry);
     writer.finish();
 
@@ -215,7 +215,7 @@ std::string store::copy_slices(project& which, snapshot& from, time_ms now,
         }
         pause();
     }
-    auto error = write_file(from, now);
+    auto error = write_file(from);
     if (!error.empty()) {
         counts.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
         return error;

@@ -371,6 +371,10 @@ void resp_writer::simple(std::string_view text) {
 }
 
 void resp_writer::error(std::string_view text) {
+    const auto first = text.find_first_not_of("\r\n");
+    text = first == std::string_view::npos
+               ? std::string_view()
+               : text.substr(first, text.find_last_not_of("\r\n") + 1 - first);
     out_ += '-';
     const auto begin = out_.size();
     out_ += text;

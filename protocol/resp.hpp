@@ -97,7 +97,7 @@ class resp_writer {
     [[nodiscard]] int version() const noexcept { return version_; }
 
     void simple(std::string_view text);   // +OK
-    void error(std::string_view text);    // -text; CR and LF become spaces
+    void error(std::string_view text);    // -text; CR and LF are trimmed or become spaces
     void integer(std::int64_t value);     // :1
     void bulk(std::string_view bytes);    // $n
     void bulk_header(std::size_t bytes);  // the caller appends the bytes and CR LF

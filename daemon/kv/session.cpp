@@ -10,8 +10,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// Replies that a client has not taken: more are made when it has.
-constexpr std::size_t most_unsent = 262144;
 // Commands that came while it waits are left in the socket above this.
 constexpr std::size_t most_unread = 262144;
 constexpr auto last_words = std::chrono::seconds(2);
@@ -136,11 +134,11 @@ void kv_session::work() {
             stream_.expect(done.expected);
             if (has_ended_) return end_now();
             if (stream_.rx.empty()) stream_.trim();
-            if (stream_.backlog() > most_unsent) waits_ = waiting::reader;
+            if (is_behind()) waits_ = waiting::reader;
             if (stream_.paused() && waits_ == waiting::none) stream_.resume();
             return;
         case kvstore::client::wants::turn_over:
-            if (stream_.backlog() > most_unsent && !has_ended_) {
+            if (is_behind() && !has_ended_) {
                 waits_ = waiting::reader;
             } else {
                 go_on_later();
@@ -156,6 +154,13 @@ void kv_session::work() {
         case kvstore::client::wants::close:
             return;
     }
+}
+
+// It does not take its replies: more are made when it has taken some. Until then pipelines of any
+// length go on, because many clients read only when they have written everything.
+bool kv_session::is_behind() const {
+    const auto most = service_.room_of(home_).settings->client_output_buffer_limit;
+    return most != 0 && stream_.backlog() > most;
 }
 
 // Sends the replies, or keeps them until the log is safe; true: they are on their way.

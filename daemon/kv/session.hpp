@@ -40,6 +40,7 @@ class kv_session final : public net::stream_owner,
     [[nodiscard]] bool settle_tls();
     void work();
     [[nodiscard]] bool take_replies(kvstore::reply_buffer& reply, kvstore::log_number waits_for);
+    [[nodiscard]] bool is_behind() const;
     void go_on_later();
     void woken();
     void end_after_replies();
@@ -56,7 +57,7 @@ class kv_session final : public net::stream_owner,
     waiting waits_ = waiting::none;
     bool tls_settled_ = false;
     bool has_ended_ = false;  // the client's side is closed
-    bool closes_ = false;  // after the replies that are held
+    bool closes_ = false;     // after the replies that are held
     kvstore::log_number held_for_ = 0;
     std::string held_;  // replies until the log is safe
     std::vector<kvstore::reply_buffer::span> held_writes_;
