@@ -1,6 +1,7 @@
 #include "kvstore/batch.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "kvstore/log_format.hpp"
 
@@ -9,7 +10,9 @@ namespace sluice::kvstore {
 namespace {
 
 // More than any change needs beside its key and value.
-constexpr std::uint64_t frame_room = 64;
+constexpr std::uint64_t change_room = 64;
+// What the log takes for a record beside its payload. A reservation pays for it once.
+constexpr std::uint64_t record_room = frame_header_bytes + mark_bytes;
 
 }  // namespace
 
@@ -55,11 +58,12 @@ project* batch::held(project_id id) const noexcept {
 }
 
 admission batch::make_room(std::uint64_t bytes) {
-    bytes += frame_room;
+    bytes += change_room + record_room;  // it may become a record of its own
     if (room_ >= payload_.size() + bytes) return admission::granted;
     const auto more = std::max(least_room, payload_.size() + bytes - room_);
     const auto answer = store_.log().reserve(more);
-    if (answer == admission::granted) room_ += more;
+    // Two reservations for one record: what the second one paid for the frame is room too.
+    if (answer == admission::granted) room_ += more + (room_ == 0 ? 0 : record_room);
     return answer;
 }
 
@@ -97,8 +101,12 @@ void batch::commit_clear_all() {
 // numbered in the order of its changes.
 void batch::flush() {
     if (!payload_.empty()) {
-        const auto number = store_.log().append(payload_, room_);
-        room_ = 0;
+        // What is left is a reservation of its own, if it can pay for its frame.
+        const auto left = room_ - payload_.size();
+        const auto kept = left > record_room ? left - record_room : 0;
+        const auto number =
+            store_.log().append(payload_, kept == 0 ? room_ : payload_.size());
+        room_ = kept;
         for (auto* const one : changed_) {
             one->changed_by(number, now);
             store_.account(*one);
@@ -109,9 +117,6 @@ void batch::flush() {
         changed_.clear();
         clears_all_ = false;
         waits_for_ = number;
-    } else if (room_ > 0) {
-        store_.log().give_back(room_);
-        room_ = 0;
     }
     if (!store_.waits_for_disk()) return;
     // What was read here may hang on records of others that are not safe yet.
@@ -129,6 +134,7 @@ void batch::let_go() {
 
 log_number batch::finish() {
     release();
+    if (room_ > 0) store_.log().give_back(std::exchange(room_, 0));
     const auto out = store_.waits_for_disk() ? waits_for_ : 0;
     waits_for_ = 0;
     return out <= store_.log().safe() ? 0 : out;

@@ -33,7 +33,8 @@ class batch {
         return held_;
     }
 
-    // Room in the log for changes of up to that many bytes, before anything is changed.
+    // Room in the log for changes of up to that many bytes, before anything is changed. It stays
+    // while other projects are held, until it is used or finish().
     [[nodiscard]] admission make_room(std::uint64_t bytes);
     // Needs room made before.
     void commit(project& in, change what);
@@ -69,7 +70,7 @@ class batch {
     std::vector<project*> changed_;
     std::unique_lock<std::mutex> registry_;
     std::string payload_;
-    std::uint64_t room_ = 0;
+    std::uint64_t room_ = 0;  // bytes of payload that the log has promised
     log_number waits_for_ = 0;
     bool clears_all_ = false;
 };

@@ -15,11 +15,12 @@ constexpr std::size_t expired_at_once = 256;
 
 }  // namespace
 
-store::store(file_env& files, const config::kv_settings& settings, notice say)
+store::store(file_env& files, const config::kv_settings& settings, notice say,
+             std::uint64_t segment_bytes)
     : files_(files),
       directory_(settings.directory),
       say_(std::move(say)),
-      log_(files, settings.directory + "/log", settings.fsync) {
+      log_(files, settings.directory + "/log", settings.fsync, segment_bytes) {
     configure(settings);
 }
 

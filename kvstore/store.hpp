@@ -51,7 +51,8 @@ class store {
     // Messages for the log of the daemon: level ("info", "warning", "error") and text.
     using notice = std::function<void(std::string_view level, const std::string& text)>;
 
-    store(file_env& files, const config::kv_settings& settings, notice say);
+    store(file_env& files, const config::kv_settings& settings, notice say,
+          std::uint64_t segment_bytes = write_log::usual_segment_bytes);
     ~store();
     store(const store&) = delete;
     store& operator=(const store&) = delete;
