@@ -218,7 +218,7 @@ void info(call& c) {
     for (const auto name : c.args.subspan(2)) {
         const auto* const row = find_shown(name);
         if (row == nullptr) {
-            c.out.nil_array();
+            c.out.nil();
         } else {
             put_info(c.out, *row);
         }

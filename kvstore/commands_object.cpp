@@ -9,29 +9,6 @@ namespace {
 
 using namespace flag;
 
-struct subcommand {
-    std::string_view name;  // lower case
-    int arity;              // with both names; negative: at least
-    command_function run;
-};
-
-// As Redis refuses what is none, and a wrong number of arguments.
-void run_subcommand(call& c, std::string_view container, std::span<const subcommand> all) {
-    for (const auto& one : all) {
-        if (!c.is(1, one.name)) continue;
-        const auto given = static_cast<std::ptrdiff_t>(c.args.size());
-        if (one.arity > 0 ? given == one.arity : given >= -one.arity) return one.run(c);
-        return c.out.error("ERR wrong number of arguments for '" + std::string(container) + "|" +
-                           std::string(one.name) + "' command");
-    }
-    auto shown = c.arg(1).substr(0, 128);
-    shown = shown.substr(0, shown.find('\0'));
-    std::string upper;
-    for (const char letter : container)
-        upper += static_cast<char>(letter - 'a' + 'A');
-    c.out.error("ERR unknown subcommand '" + std::string(shown) + "'. Try " + upper + " HELP.");
-}
-
 void help(call& c, std::span<const std::string_view> lines) {
     c.out.array(lines.size());
     for (const auto line : lines)
@@ -92,15 +69,6 @@ void object_help(call& c) {
         "    This text.",
     };
     help(c, lines);
-}
-
-void object(call& c) {
-    static constexpr subcommand all[] = {
-        {"encoding", 3, object_encoding}, {"freq", 3, object_freq},
-        {"help", 2, object_help},         {"idletime", 3, object_idletime},
-        {"refcount", 3, object_refcount},
-    };
-    run_subcommand(c, "object", all);
 }
 
 // --- MEMORY ---
@@ -191,21 +159,44 @@ void memory_help(call& c) {
     help(c, lines);
 }
 
-void memory(call& c) {
-    static constexpr subcommand all[] = {
-        {"doctor", 2, memory_doctor},
-        {"help", 2, memory_help},
-        {"stats", 2, memory_stats},
-        {"usage", -3, memory_usage},
-    };
-    run_subcommand(c, "memory", all);
+constexpr command object_parts[] = {
+    {"object|encoding", 3, readonly | data, 2, 2, 1, object_encoding, "generic", "2.2.3",
+     "Tells how Redis would keep the value.", "O(1)"},
+    {"object|freq", 3, readonly | data, 2, 2, 1, object_freq, "generic", "4.0.0",
+     "An error: how often keys are used is not counted.", "O(1)"},
+    {"object|help", 2, loading | stale, 0, 0, 0, object_help, "generic", "6.2.0",
+     "Prints this help.", "O(1)"},
+    {"object|idletime", 3, readonly | data, 2, 2, 1, object_idletime, "generic", "2.2.3",
+     "Tells for how many seconds the key has not been used.", "O(1)"},
+    {"object|refcount", 3, readonly | data, 2, 2, 1, object_refcount, "generic", "2.2.3",
+     "Tells how many references Redis would count.", "O(1)"},
+};
+
+constexpr command memory_parts[] = {
+    {"memory|doctor", 2, 0, 0, 0, 0, memory_doctor, "server", "4.0.0",
+     "Tells whether memory is about to run out.", "O(1)"},
+    {"memory|help", 2, loading | stale, 0, 0, 0, memory_help, "server", "4.0.0",
+     "Prints this help.", "O(1)"},
+    {"memory|stats", 2, data, 0, 0, 0, memory_stats, "server", "4.0.0",
+     "Tells what the process, all projects and the selected one take.", "O(1)"},
+    {"memory|usage", -3, readonly | data, 2, 2, 1, memory_usage, "server", "4.0.0",
+     "Tells the bytes that a key and its value take.", "O(1)"},
+};
+
+std::span<const command> parts_of_object() {
+    return object_parts;
+}
+
+std::span<const command> parts_of_memory() {
+    return memory_parts;
 }
 
 constexpr command rows[] = {
-    {"object", -2, data, 0, 0, 0, object, "generic", "2.2.3",
-     "Tells how a key is kept, and when it was last used.", "O(1)"},
-    {"memory", -2, data, 0, 0, 0, memory, "server", "4.0.0", "Tells what keys take in memory.",
-     "O(1)"},
+    {"object", -2, 0, 0, 0, 0, nullptr, "generic", "2.2.3",
+     "Tells how a key is kept, and when it was last used.", "Depends on subcommand.", 0,
+     parts_of_object},
+    {"memory", -2, 0, 0, 0, 0, nullptr, "server", "4.0.0", "Tells what keys take in memory.",
+     "Depends on subcommand.", 0, parts_of_memory},
 };
 
 }  // namespace
