@@ -299,10 +299,19 @@ void getkeys(call& c) {
         c.out.bulk(key);
 }
 
+// SET is the one whose flags depend on its arguments: with GET it reads the key too.
+std::string_view key_flags(const command& row, std::span<const std::string_view> line) {
+    if (row.name != "set") return details_of(row.name).keys;
+    for (std::size_t i = 3; i < line.size(); ++i) {
+        if (equals_in_any_case(line[i], "get")) return "RW access update";
+    }
+    return "OW update";
+}
+
 void getkeysandflags(call& c) {
     const auto found = find_keys(c);
     if (!found) return;
-    const auto specs = split(details_of(found->row->name).keys, ';');
+    const auto specs = split(key_flags(*found->row, c.args.subspan(2)), ';');
     c.out.array(found->keys.size());
     for (std::size_t i = 0; i < found->keys.size(); ++i) {
         c.out.array(2);
