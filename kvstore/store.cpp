@@ -157,6 +157,12 @@ void store::expire(time_ms now) {
     for (const auto& one : all()) {
         while (one->next_expiry.load(std::memory_order_relaxed) <= now) {
             changes.hold(one);
+            if (one->state == project::residence::absent) {
+                one->state = project::residence::loading;
+                changes.release();
+                load(*one, now);
+                changes.hold(one);
+            }
             std::size_t taken = 0;
             while (one->expiries().next() <= now && taken < expired_at_once) {
                 const std::string key(one->expiries().first()->key());

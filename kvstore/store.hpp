@@ -157,6 +157,7 @@ class store {
     void remove_flushed();
     void send_out(time_ms now, const pause_call& pause);
     void prune_registry();
+    void survey();
     [[nodiscard]] std::string path_of(project_id id) const;
 
     file_env& files_;
@@ -173,6 +174,8 @@ class store {
     std::atomic<std::uint64_t> memory_{0};
     std::atomic<log_number> flushed_{0};  // clear_all's number
     bool flush_is_pending_ = false;       // files that it emptied are still there; registry's lock
+    std::vector<std::string> to_survey_;  // the maintenance thread's
+    bool survey_has_begun_ = false;
     write_log log_;
 };
 

@@ -15,6 +15,7 @@ namespace {
 // A slice of a copy: its project's commands wait no longer than for this.
 constexpr std::size_t slice_bytes = std::size_t{64} << 10;
 constexpr time_ms retry_after = 1000;
+constexpr int surveyed_a_round = 32;
 // A project is not saved again before this many times the time that saving it took.
 constexpr time_ms rest_after_saving = 20;
 // To find no FLUSHALL whose files are still there.
@@ -296,6 +297,7 @@ void store::maintain(time_ms now, const pause_call& pause) {
     send_out(now, pause);
     if (saved) release_log();
     prune_registry();
+    survey();
 }
 
 // Everything below the first record that some project's file lacks may go. A record that is
@@ -369,9 +371,42 @@ void store::send_out(time_ms now, const pause_call& pause) {
         if (one->is_unsaved() || one->is_watched() || one->state != project::residence::resident) {
             continue;
         }
+        const auto next = one->expiries().next();
         one->leave_memory();
         account(*one);
+        one->next_expiry.store(next, std::memory_order_relaxed);  // it is read again for that
         counts.unloads.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+// Which projects that nobody has used since the start have keys that expire: some files a round, so
+// that a start depends on the log only and the disk is left to clients.
+void store::survey() {
+    class soonest final : public entry_sink {
+      public:
+        time_ms at = never;
+        void on_entry(const stored_entry& entry) override { at = std::min(at, entry.expires); }
+    };
+    if (!survey_has_begun_) {
+        survey_has_begun_ = true;
+        if (files_.list(directory_, to_survey_)) return;
+    }
+    for (int i = 0; i < surveyed_a_round && !to_survey_.empty(); to_survey_.pop_back()) {
+        project_id id = 0;
+        const auto& name = to_survey_.back();
+        if (!parse_project_file_name(name, id)) continue;
+        ++i;
+        soonest first;
+        std::string text;
+        project_header header;
+        if (files_.read(directory_ + "/" + name, text)) continue;
+        const auto outcome = read_project_file(text, id, header, first);
+        if (outcome.result == project_file_outcome::verdict::damaged || first.at == never) {
+            continue;  // whoever uses it will be told
+        }
+        const auto one = find(id);
+        const std::lock_guard lock(one->mutex);
+        if (one->state == project::residence::absent) one->next_expiry.store(first.at);
     }
 }
 
@@ -380,7 +415,7 @@ void store::prune_registry() {
     std::erase_if(registry_, [](const auto& item) {
         const auto& one = item.second;
         return one.use_count() == 1 && one->state == project::residence::absent &&
-               !one->is_unsaved();
+               !one->is_unsaved() && one->next_expiry.load() == never;
     });
 }
 
