@@ -56,7 +56,7 @@ class kv_session final : public net::stream_owner,
     waiting waits_ = waiting::none;
     bool tls_settled_ = false;
     bool has_ended_ = false;  // the client's side is closed
-    bool closes_ = false;  // after the replies that are held
+    bool closes_ = false;     // after the replies that are held
     kvstore::log_number held_for_ = 0;
     std::string held_;  // replies until the log is safe
     std::vector<kvstore::reply_buffer::span> held_writes_;
