@@ -10,6 +10,7 @@ find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(libsystemd REQUIRED IMPORTED_TARGET libsystemd)
 pkg_check_modules(libxxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(libhiredis REQUIRED IMPORTED_TARGET hiredis)
 
 # Every target of ours gets these; third-party headers come in as SYSTEM.
 add_library(sluice_options INTERFACE)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "daemon/kv/cli.hpp"
 #include "daemon/version.hpp"
 #include "pool/upstream_login.hpp"
 
@@ -15,7 +16,7 @@ namespace sluice::daemon {
 namespace {
 
 constexpr const char* description =
-    "sluice pools Postgres connections: clients connect to it as to Postgres.";
+    "sluice pools Postgres connections, and keeps keys and values for Redis clients.";
 
 constexpr const char* nothing_to_load =
     "no configuration. Do one of these three:\n"
@@ -86,11 +87,6 @@ int hash_password(const command_line& with) {
     return exit_fine;
 }
 
-int kv(const command_line& with) {
-    with.err << "sluice: the key-value store is not part of this version\n";
-    return exit_usage;
-}
-
 // Parses, and runs the chosen command.
 int dispatch(const std::vector<std::string>& arguments, const command_line& with) {
     CLI::App app(description, "sluice");
@@ -115,8 +111,8 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
         add("hash-password",
             "read a password from the terminal or standard input, print a "
             "SCRAM-SHA-256 verifier for the configuration");
-    add("kv", "export, import, stats, backup, restore (not part of this version)")
-        ->prefix_command();
+    kv_options kv;
+    add_kv_commands(*add("kv", "export, import, back up and restore the key-value store"), kv);
     try {
         // The parser wants the arguments last first.
         app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -126,7 +122,7 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     if (*serve_command) return serve(file, with);
     if (*check_command) return check(file, with);
     if (*hash_command) return hash_password(with);
-    return kv(with);
+    return run_kv_command(kv, with);
 }
 
 bool is_there(const std::string& path, const config::environment& env) {

@@ -19,6 +19,7 @@ constexpr auto expiry_interval = milliseconds(100);
 constexpr auto maintenance_interval = milliseconds(1000);
 // Between two slices of a copy: commands of that project get their turn.
 constexpr auto slice_pause = std::chrono::microseconds(100);
+constexpr auto failed_backup_pause = milliseconds(60'000);
 
 std::uint64_t clock_ns() {
     return static_cast<std::uint64_t>(steady_clock::now().time_since_epoch().count());
@@ -81,9 +82,6 @@ kv_service::kv_service(const config::kv_settings& settings, std::string config_f
         room.tls = tls_;
     }
     slow.configure(slow_after_us(settings), settings.slowlog_max_len);
-    if (!settings.backup.directory.empty()) {
-        next_backup_ms_ = started_ms_ + settings.backup.every.count();
-    }
     store.open(started_ms_);
 }
 
@@ -279,11 +277,64 @@ std::shared_ptr<kvstore::job> kv_service::start_saving(std::function<void()> wak
         std::move(wake));
 }
 
-std::shared_ptr<kvstore::job> kv_service::start_backup(std::string, std::function<void()>) {
-    return nullptr;
+std::shared_ptr<kvstore::job> kv_service::start_backup(std::string into,
+                                                       std::function<void()> wake) {
+    return add_task(
+        [this, into = std::move(into)](kvstore::job& job) {
+            const auto made = back_up(into);
+            job.error = made.error;
+            job.text = made.path;
+            backups_.reset();  // it may be in the directory of the scheduled ones
+        },
+        std::move(wake));
 }
 
-void kv_service::run_backup_if_due(kvstore::time_ms) {}
+// On the maintenance thread. A stop of the daemon does not wait for it.
+kvstore::backup_result kv_service::back_up(const std::string& into) {
+    auto made = kvstore::make_backup(store, into, wall_clock_ms(), pause_between_slices,
+                                     [this](auto, auto) { return rest(milliseconds(0)); });
+    if (!made.error.empty()) {
+        log.error("backup failed", {{"why", made.error}});
+    } else {
+        log.info("backup made",
+                 {{"path", made.path}, {"projects", made.projects}, {"bytes", made.bytes}});
+    }
+    return made;
+}
+
+void kv_service::look_for_backups(const config::kv_backup_settings& settings) {
+    backups_ = settings;
+    retry_backup_ms_ = 0;
+    const auto latest = kvstore::find_latest_backup(store.files(), settings.directory);
+    last_backup_ms_ = latest.created_ms;
+    if (latest.created_ms <= store.counts.last_backup_ms.load()) return;
+    store.counts.last_backup_ms.store(latest.created_ms);  // of an earlier run
+    store.counts.last_backup_bytes.store(latest.bytes);
+}
+
+void kv_service::run_backup_if_due(kvstore::time_ms now) {
+    config::kv_backup_settings settings;
+    {
+        const std::lock_guard lock(settings_mutex_);
+        settings = settings_.backup;
+    }
+    if (settings.directory.empty()) return;
+    if (backups_ != settings) look_for_backups(settings);
+    if (last_backup_ms_ > now) last_backup_ms_ = now;  // the clock was set back
+    const auto due = last_backup_ms_ == 0 ? now : last_backup_ms_ + settings.every.count();
+    if (now < due || now < retry_backup_ms_) return;
+    const auto made = back_up(settings.directory);
+    if (!made.error.empty()) {
+        retry_backup_ms_ = now + failed_backup_pause.count();
+        return;
+    }
+    last_backup_ms_ = now;
+    retry_backup_ms_ = 0;
+    if (const auto error =
+            kvstore::prune_backups(store.files(), settings.directory, settings.keep)) {
+        log.warning("old backups were not removed", {{"why", error.message()}});
+    }
+}
 
 void kv_service::start_loading(std::shared_ptr<kvstore::project> which) {
     threads_.run([this, which = std::move(which)] { store.load(*which, wall_clock_ms()); });

@@ -20,6 +20,7 @@
 #include "daemon/net/listener.hpp"
 #include "daemon/net/tls_context.hpp"
 #include "daemon/net/worker.hpp"
+#include "kvstore/backup.hpp"
 #include "kvstore/client.hpp"
 #include "metrics/exposition.hpp"
 
@@ -111,6 +112,8 @@ class kv_service final : public kvstore::host {
     void maintain();
     void expire();
     void run_backup_if_due(kvstore::time_ms now);
+    kvstore::backup_result back_up(const std::string& into);
+    void look_for_backups(const config::kv_backup_settings& settings);
     std::shared_ptr<kvstore::job> add_task(std::function<void(kvstore::job&)> work,
                                            std::function<void()> wake);
     // Waits on a store thread; false: it is to end.
@@ -138,7 +141,10 @@ class kv_service final : public kvstore::host {
     bool ending_ = false;
     std::atomic<bool> log_ending_{false};
     std::atomic<bool> saving_{false};
-    kvstore::time_ms next_backup_ms_ = 0;
+    // Of the maintenance thread: what it knows about kv.backup.directory.
+    std::optional<config::kv_backup_settings> backups_;
+    kvstore::time_ms last_backup_ms_ = 0;   // 0: there is none
+    kvstore::time_ms retry_backup_ms_ = 0;  // the last one failed: not before
     std::thread log_thread_;
     std::thread maintenance_thread_;
     std::thread expiry_thread_;
