@@ -163,6 +163,7 @@ void store::expire(time_ms now) {
                 load(*one, now);
                 changes.hold(one);
             }
+            if (one->state != project::residence::resident) break;
             std::size_t taken = 0;
             while (one->expiries().next() <= now && taken < expired_at_once) {
                 const std::string key(one->expiries().first()->key());
