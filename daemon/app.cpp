@@ -225,6 +225,7 @@ void app::reload() {
             next.kv.listen = before.kv.listen;
             next.kv.listen_backlog = before.kv.listen_backlog;
             next.kv.directory = before.kv.directory;
+            next.kv.tls.mode = before.kv.tls.mode;
             const auto fresh = std::make_shared<const directory>(next);
             const auto kv_tls = kv_service::load_tls(next.kv);
             boost::asio::post(io_, [this, fresh, next, kv_tls, keys = changed.live.size()] {
