@@ -95,7 +95,7 @@ void print_projects(std::ostream& out, const char* title, const std::vector<proj
 void print(std::ostream& out, const store_facts& all, const kv_place& place, bool online) {
     out << "directory  " << place.directory() << (online ? ", in use by a running sluice" : "")
         << "\nprojects   " << all.projects.size() << "\nkeys       " << all.sum.keys << ", "
-        << all.sum.expiring << " of them expire\nkeys and values  " << bytes_text(all.sum.bytes)
+        << all.sum.expiring << " of them expire\ncontents   " << bytes_text(all.sum.bytes)
         << "\nfiles      " << bytes_text(all.file_bytes) << "\nlog        "
         << bytes_text(all.log_bytes) << '\n';
     print_projects(out, "largest", largest(all));

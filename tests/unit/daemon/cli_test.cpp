@@ -256,13 +256,27 @@ TEST(cli, hash_password_without_a_password_exits_with_2) {
     }
 }
 
-TEST(cli, kv_commands_say_that_they_are_not_there) {
-    for (const auto& arguments :
-         {std::vector<std::string>{"kv"}, std::vector<std::string>{"kv", "export", "--all", "1"}}) {
+TEST(cli, kv_usage_errors_exit_with_2) {
+    const std::vector<std::vector<std::string>> all{{"kv"},
+                                                    {"kv", "export", "--all", "--project", "1"},
+                                                    {"kv", "export", "--format", "xml"},
+                                                    {"kv", "import"},
+                                                    {"kv", "restore"},
+                                                    {"kv", "backup", "--directory", ""}};
+    for (const auto& arguments : all) {
         const auto got = fake_process{}.run(arguments);
         EXPECT_EQ(got.code, 2);
-        EXPECT_NE(got.err.find("not part of this version"), std::string::npos);
+        EXPECT_FALSE(got.err.empty());
     }
+    const auto got = fake_process{}.run({"kv", "backup", "--directory", "/nowhere/at/all"});
+    EXPECT_EQ(got.code, 2);
+    EXPECT_NE(got.err.find("kv.backup.directory"), std::string::npos) << got.err;
+}
+
+TEST(cli, kv_in_a_directory_that_is_not_there_fails) {
+    const auto got = fake_process{}.run({"kv", "stats", "--directory", "/nowhere/at/all"});
+    EXPECT_EQ(got.code, 1);
+    EXPECT_NE(got.err.find("/nowhere/at/all"), std::string::npos) << got.err;
 }
 
 }  // namespace
