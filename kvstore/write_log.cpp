@@ -70,6 +70,7 @@ std::error_code write_log::take_over(log_number next) {
     std::vector<std::string> names;
     if (const auto error = files_.list(directory_, names)) return error;
     std::sort(names.begin(), names.end());
+    std::string last;
     const std::lock_guard guard(segments_mutex_);
     segments_.clear();
     for (const auto& name : names) {
@@ -80,6 +81,7 @@ std::error_code write_log::take_over(log_number next) {
         if (!parse_segment_name(name, first)) continue;
         if (first > next) return std::make_error_code(std::errc::invalid_argument);
         if (first == next) continue;  // holds nothing that counts, and is replaced
+        last = name;
         file_status status;
         if (const auto error = files_.status(path_of(name), status)) return error;
         std::unique_ptr<open_file> file;
@@ -89,7 +91,29 @@ std::error_code write_log::take_over(log_number next) {
         if (const auto error = file->sync()) return error;
         segments_.push_back({first, status.size});
     }
-    return files_.sync_directory(directory_);
+    if (const auto error = files_.sync_directory(directory_)) return error;
+    if (!last.empty()) write_anew(last);
+    return {};
+}
+
+// A sync of the last segment may have failed in the earlier run. The kernel then still shows what
+// the disk never got, and a sync of that file claims success: only another file is to be trusted.
+// If this one cannot be made, the old one is as good as it was.
+void write_log::write_anew(const std::string& name) {
+    const auto path = path_of(name);
+    const auto draft = path + ".again.new";
+    std::string text;
+    std::size_t written = 0;
+    std::unique_ptr<open_file> file;
+    (void)files_.remove(draft);
+    auto error = files_.read(path, text);
+    if (!error) error = files_.open(draft, file_env::create::fresh, file);
+    if (!error) error = file->append(text, written);
+    if (!error) error = file->sync();
+    file.reset();
+    if (!error) error = files_.rename(draft, path);
+    if (!error) error = files_.sync_directory(directory_);
+    if (error) (void)files_.remove(draft);
 }
 
 admission write_log::reserve(std::uint64_t bytes) {
@@ -121,6 +145,10 @@ admission write_log::reserve_slowly(std::uint64_t cost) {
 
 void write_log::give_back(std::uint64_t bytes) {
     room_.fetch_add(static_cast<std::int64_t>(cost_of(bytes)), std::memory_order_acq_rel);
+}
+
+void write_log::overdraw(std::uint64_t bytes) {
+    room_.fetch_sub(static_cast<std::int64_t>(cost_of(bytes)), std::memory_order_acq_rel);
 }
 
 // Where a small record goes; with the lock held.
@@ -185,6 +213,13 @@ log_number write_log::append(std::string_view payload, std::uint64_t reserved) {
 std::string write_log::why() const {
     const std::lock_guard guard(mutex_);
     return why_;
+}
+
+void write_log::sync_up_to(log_number n) {
+    auto asked = sync_asked_.load(std::memory_order_relaxed);
+    while (asked < n && !sync_asked_.compare_exchange_weak(asked, n, std::memory_order_acq_rel)) {
+    }
+    if (synced() < n) stop_waiting();
 }
 
 void write_log::set_policy(config::fsync_policy policy) {

@@ -63,6 +63,8 @@ class write_log {
     // Any thread. Room for one record of up to that many payload bytes.
     [[nodiscard]] admission reserve(std::uint64_t bytes);
     void give_back(std::uint64_t bytes);
+    // After `busy`, for what can neither wait nor be undone: a reservation without its blocks.
+    void overdraw(std::uint64_t bytes);
     // Uses up the reservation, of which the payload may be a part. Numbers are in order of calls.
     log_number append(std::string_view payload, std::uint64_t reserved);
 
@@ -77,6 +79,13 @@ class write_log {
     }
     // Of the last refusal; empty before the first.
     [[nodiscard]] std::string why() const;
+
+    // Any thread: the next step() writes and syncs everything up to record n, whatever the policy
+    // says. synced() tells when; is_broken(): not before another file takes the log.
+    void sync_up_to(log_number n);
+    [[nodiscard]] bool is_broken() const noexcept {
+        return broken_.load(std::memory_order_acquire);
+    }
 
     // Every record below n is in project files: segments wholly below go. The first error ends it.
     std::error_code release_before(log_number n);
@@ -120,6 +129,7 @@ class write_log {
 
     // write_log.cpp
     [[nodiscard]] std::error_code take_over(log_number next);
+    void write_anew(const std::string& name);
     void count_segment(log_number first, std::uint64_t bytes);
     [[nodiscard]] std::string path_of(const std::string& name) const;
 
@@ -130,6 +140,10 @@ class write_log {
     [[nodiscard]] bool sync_file();
     [[nodiscard]] std::error_code sync_timed(open_file& file);
     [[nodiscard]] bool sync_is_due() const;
+    [[nodiscard]] bool sync_is_asked() const noexcept {
+        return synced_.load(std::memory_order_relaxed) <
+               sync_asked_.load(std::memory_order_acquire);
+    }
     void settle_synced();
     void change_segment();
     void replace_failed();
@@ -159,6 +173,8 @@ class write_log {
     std::atomic<log_number> last_{0};
     std::atomic<log_number> safe_{0};
     std::atomic<log_number> synced_{0};
+    std::atomic<log_number> sync_asked_{0};
+    std::atomic<bool> broken_{false};  // failed_, for others
 
     mutable std::mutex mutex_;  // of what follows, up to the writer's own
     std::condition_variable wake_;

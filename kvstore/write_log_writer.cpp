@@ -17,7 +17,8 @@ using namespace log_limits;
 monotonic write_log::step(monotonic now) {
     now_ = now;
     if (!open_) return now + longest_sleep;
-    take_pending(policy_.load(std::memory_order_acquire) == fsync_policy::always);
+    take_pending(policy_.load(std::memory_order_acquire) == fsync_policy::always ||
+                 sync_is_asked());
     // A failure's first remedy is tried at once, and if it works, writing goes on.
     for (int round = 0; round < 2; ++round) {
         if (failed_) replace_failed();
@@ -77,6 +78,7 @@ void write_log::take_pending(bool all) {
 bool write_log::sync_is_due() const {
     if (unsynced_.empty()) return false;
     if (unsynced_bytes_ >= most_unsynced) return true;
+    if (sync_is_asked()) return writing_.empty();
     switch (policy_.load(std::memory_order_acquire)) {
         case fsync_policy::always:
             return writing_.empty();
@@ -110,9 +112,11 @@ bool write_log::write_chunk() {
     file_bytes_ += bytes;
     bytes_written_ += bytes;
     used_at_ = now_;
-    if (allocates_) allocated_ -= std::min(allocated_, bytes);
+    // What an overdrawn record took beyond the blocks kept ready came from nobody's room.
+    const auto ours = allocates_ ? std::min(allocated_, bytes) : 0;
+    allocated_ -= ours;
     // Records behind one mark paid for a mark each.
-    room_.fetch_add(static_cast<std::int64_t>(batch.charged - (allocates_ ? bytes : 0)),
+    room_.fetch_add(static_cast<std::int64_t>(batch.charged) - static_cast<std::int64_t>(ours),
                     std::memory_order_acq_rel);
     {
         const std::lock_guard guard(mutex_);
@@ -370,6 +374,7 @@ void write_log::publish() {
         safe_.store(safe, std::memory_order_release);
         progressed_ = progressed_ || always;
     }
+    broken_.store(failed_, std::memory_order_release);
     if (failed_ && !refusing_) refuse();
     const std::lock_guard guard(mutex_);
     if (someone_is_busy_ && wanted_ == 0 && unwritten_.load() < unwritten_limit / 2) {
@@ -402,7 +407,8 @@ monotonic write_log::next_due() {
     const auto policy = policy_.load(std::memory_order_acquire);
     if (!unsynced_.empty() && policy == fsync_policy::everysec) due = std::min(due, sync_at_);
     if (full_ || unfit_ != 0) due = std::min(due, room_retry_at_);
-    if (!spare_.empty()) due = std::min(due, used_at_ + trim_after);
+    // While records are collected there is nothing to trim, and waiting for that would be no wait.
+    if (!spare_.empty() && pending_.empty()) due = std::min(due, used_at_ + trim_after);
     return due;
 }
 
