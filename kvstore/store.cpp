@@ -1,6 +1,7 @@
 #include "kvstore/store.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "kvstore/batch.hpp"
 #include "kvstore/log_format.hpp"
@@ -99,22 +100,35 @@ void store::replay(time_ms now) {
     if (!outcome.ok()) throw cannot_open(outcome.problem);
     for (const auto& dropped : outcome.notices)
         say_("warning", dropped.what);
-    if (const auto error = log_.open(outcome.next)) {
+    held_at_start_ = outcome.held;
+    const auto next = log_start_ = above_all_files(outcome.next);
+    if (const auto error = log_.open(next, held_at_start_)) {
         throw cannot_open("the write-ahead log in " + directory_ +
                           "/log cannot be begun: " + error.message());
     }
     for (auto& [id, one] : registry_) {
         account(*one);
-        // Its file is ahead of a log that was cut short: it is to be written with a number of ours.
-        if (one->state == project::residence::resident && one->covered >= outcome.next) {
-            one->covered = 0;
-            one->changed_by(outcome.next, one->updated_ms);
-        }
     }
     if (outcome.records > 0) {
         say_("info", "the log was read: " + std::to_string(outcome.records) + " records, " +
                          std::to_string(outcome.bytes) + " bytes");
     }
+}
+
+// A file may be ahead of the log, if that was cut by hand or lost, or if the file is from elsewhere:
+// it would hide new records with lower numbers.
+log_number store::above_all_files(log_number next) {
+    const auto most = std::numeric_limits<log_number>::max() / 2;
+    for (const auto& [id, one] : registry_) {
+        if (one->covered < most) next = std::max(next, one->covered + 1);
+    }
+    std::vector<std::string> names;
+    if (next != 1 || files_.list(directory_, names)) return next;
+    for (const auto& name : names) {  // there is no log: every file counts
+        const auto covered = covers(name);
+        if (covered < most) next = std::max(next, covered + 1);
+    }
+    return next;
 }
 
 std::shared_ptr<project> store::find(project_id id) {
@@ -199,19 +213,27 @@ store::totals store::count() {
 }
 
 bool store::close(time_ms now) {
-    const auto error = save_all(now, [] {});
+    // First the log, since a file may not be ahead of it. If that fails, the files are what is left.
     const auto last = log_.last();
     auto failed = log_.close();
+    is_closing_ = true;
+    const auto error = save_all(now, [] {});
     if (!error.empty() || failed) {
         say_("error",
              "not everything could be saved: " + (error.empty() ? failed.message() : error) +
                  "; the log keeps it for the next start");
         return false;
     }
+    // Records of projects that are refused wait for a good file.
+    if (first_needed() <= last) {
+        lock_.reset();
+        return true;
+    }
     // What is left of the log is empty: a file that somebody puts in a project's place while
     // nothing runs is then taken as it is, and no old record is applied to it.
     write_log empty(files_, directory_ + "/log", config::fsync_policy::always);
-    failed = empty.open(last + 1);
+    const bool is_unused = last < log_start_;
+    failed = empty.open(last + 1, is_unused ? held_at_start_ : last);
     if (!failed) failed = empty.release_before(last + 1);
     if (!failed) failed = empty.close();
     lock_.reset();

@@ -143,18 +143,23 @@ class store {
         project_header header;
         table keys;
         std::uint64_t bytes = 0;
+        bool exists = false;
     };
     [[nodiscard]] file_content read_file(project_id id);
     bool install(project& which, file_content&& content, time_ms now);
-    std::string renumber(project& which, time_ms now);
     static void refuse(project& which, std::string why, time_ms now);
     [[nodiscard]] std::string set_aside(project_id id, const std::string& what);
     void keep_edited(project_id id);
     [[nodiscard]] log_number covers(const std::string& name);
-    std::string copy_slices(project& which, snapshot& from, time_ms now, const pause_call& pause);
-    std::string write_file(snapshot& from);
+    // The file appears only when the log is safe up to there.
+    std::string copy_slices(project& which, snapshot& from, log_number safe_up_to, time_ms now,
+                            const pause_call& pause);
+    std::string write_file(snapshot& from, log_number safe_up_to, const pause_call& pause);
+    std::string wait_for_log(log_number number, const pause_call& pause);
+    [[nodiscard]] log_number first_needed();
     void release_log();
-    void remove_flushed();
+    void remove_flushed(const pause_call& pause);
+    [[nodiscard]] log_number above_all_files(log_number next);
     void send_out(time_ms now, const pause_call& pause);
     void prune_registry();
     void survey();
@@ -172,10 +177,13 @@ class store {
     std::mutex registry_mutex_;
     std::map<project_id, std::shared_ptr<project>> registry_;
     std::atomic<std::uint64_t> memory_{0};
-    std::atomic<log_number> flushed_{0};  // clear_all's number
+    std::atomic<log_number> flushed_{0};  // the last clear_all's number, while that is pending
     bool flush_is_pending_ = false;       // files that it emptied are still there; registry's lock
     std::vector<std::string> to_survey_;  // the maintenance thread's
     bool survey_has_begun_ = false;
+    log_number log_start_ = 1;      // the first number of this run
+    log_number held_at_start_ = 0;  // the last record that the log had then
+    bool is_closing_ = false;
     write_log log_;
 };
 

@@ -115,7 +115,7 @@ store::file_content store::read_file(project_id id) {
         return out;
     }
     if (outcome.result == project_file_outcome::verdict::edited) keep_edited(id);
-    if (out.header.covers < flushed_.load()) return out;  // emptied since, with every other one
+    out.exists = true;
     out.keys = std::move(builder.keys);
     out.bytes = builder.bytes;
     return out;
@@ -129,23 +129,16 @@ bool store::install(project& which, file_content&& content, time_ms now) {
     which.created_ms = content.header.created_ms;
     which.updated_ms = content.header.updated_ms;
     which.covered = content.header.covers;
-    which.make_resident(std::move(content.keys), content.bytes);
+    const auto flushed = flushed_.load();
+    if (content.exists && content.header.covers < flushed) {
+        // Emptied since, with every other one; its file is to say so before the log forgets it.
+        which.make_resident(table(), 0);
+        which.changed_by(flushed, which.updated_ms == 0 ? now : which.updated_ms);
+    } else {
+        which.make_resident(std::move(content.keys), content.bytes);
+    }
     counts.loads.fetch_add(1, std::memory_order_relaxed);
     return true;
-}
-
-// Its number is from another log and would hide records that are to come: it is written anew,
-// with a number of ours, before anybody may change it. Nobody does, while it is `loading`.
-std::string store::renumber(project& which, time_ms now) {
-    snapshot content;
-    {
-        const std::lock_guard lock(which.mutex);
-        which.covered = 0;
-        which.changed_by(log_.last(), which.updated_ms);
-        which.state = project::residence::loading;
-        content.begin(which);
-    }
-    return copy_slices(which, content, now, [] {});
 }
 
 // Commands find it `loading` and go on waiting: the lock is not held while the file is read.
@@ -153,12 +146,22 @@ void store::load(project& which, time_ms now) {
     auto content = read_file(which.id());
     const bool is_foreign = content.refused.empty() && content.header.covers > log_.last();
     bool is_there = false;
+    snapshot renumbered;
     {
         const std::lock_guard lock(which.mutex);
         is_there = install(which, std::move(content), now);
+        if (is_there && is_foreign) {
+            // Its number is from another log and would hide records that are to come: it is
+            // written anew, with a number of ours, before anybody may change it. Nobody does,
+            // while it is `loading`.
+            which.covered = 0;
+            which.changed_by(std::max(log_.synced(), flushed_.load()), which.updated_ms);
+            which.state = project::residence::loading;
+            renumbered.begin(which);
+        }
     }
     std::string error;
-    if (is_there && is_foreign) error = renumber(which, now);
+    if (is_there && is_foreign) error = copy_slices(which, renumbered, 0, now, [] {});
     std::vector<std::function<void()>> waiting;
     {
         const std::lock_guard lock(which.mutex);
@@ -176,7 +179,19 @@ void store::load(project& which, time_ms now) {
         wake();
 }
 
-std::string store::write_file(snapshot& from) {
+// A file may not be ahead of the log: if the power went then, the log would end below the number
+// that the file covers, and a transaction over two projects would be in the one's file only.
+std::string store::wait_for_log(log_number number, const pause_call& pause) {
+    if (is_closing_) return {};  // the log has been written as far as it could be
+    log_.sync_up_to(number);
+    while (log_.synced() < number) {
+        if (log_.is_broken()) return "the log is not safe yet: " + log_.why();
+        pause();
+    }
+    return {};
+}
+
+std::string store::write_file(snapshot& from, log_number safe_up_to, const pause_call& pause) {
     const auto id = from.header().project;
     std::string text;
     text.reserve(from.bytes() + 4096);
@@ -187,6 +202,7 @@ std::string store::write_file(snapshot& from) {
 
     const auto path = path_of(id);
     const auto draft = path + ".new";
+    std::string unsafe;
     const auto attempt = [&]() -> std::error_code {
         (void)files_.remove(draft);
         std::unique_ptr<open_file> file;
@@ -195,6 +211,8 @@ std::string store::write_file(snapshot& from) {
         if (const auto error = file->append(text, written)) return error;
         if (const auto error = file->sync()) return error;
         file.reset();
+        unsafe = wait_for_log(safe_up_to, pause);
+        if (!unsafe.empty()) return std::make_error_code(std::errc::operation_canceled);
         if (const auto error = files_.rename(draft, path)) return error;
         return files_.sync_directory(directory_);
     };
@@ -204,10 +222,10 @@ std::string store::write_file(snapshot& from) {
         return {};
     }
     (void)files_.remove(draft);
-    return path + ": " + error.message();
+    return path + ": " + (unsafe.empty() ? error.message() : unsafe);
 }
 
-std::string store::copy_slices(project& which, snapshot& from, time_ms now,
+std::string store::copy_slices(project& which, snapshot& from, log_number safe_up_to, time_ms now,
                                const pause_call& pause) {
     for (;;) {
         {
@@ -216,7 +234,7 @@ std::string store::copy_slices(project& which, snapshot& from, time_ms now,
         }
         pause();
     }
-    auto error = write_file(from);
+    auto error = write_file(from, safe_up_to, pause);
     if (!error.empty()) {
         counts.checkpoint_failures.fetch_add(1, std::memory_order_relaxed);
         return error;
@@ -236,14 +254,14 @@ std::string store::save(project& which, time_ms now, const pause_call& pause) {
         if (which.state != project::residence::resident || !which.is_unsaved()) return {};
         content.begin(which);
     }
-    return copy_slices(which, content, now, pause);
+    return copy_slices(which, content, content.header().covers, now, pause);
 }
 
 std::string store::save_all(time_ms now, const pause_call& pause) {
     std::vector<std::shared_ptr<project>> unsaved;
     std::vector<std::unique_ptr<snapshot>> contents;
     for (int attempt = 1;; ++attempt) {
-        remove_flushed();
+        remove_flushed(pause);
         const auto registry = hold_registry();
         // A FLUSHALL has come in between, or a file cannot be removed: it would be a file of
         // another moment.
@@ -264,7 +282,8 @@ std::string store::save_all(time_ms now, const pause_call& pause) {
     }
     std::string first_error;
     for (std::size_t i = 0; i < unsaved.size(); ++i) {
-        const auto error = copy_slices(*unsaved[i], *contents[i], now, pause);
+        const auto error = copy_slices(*unsaved[i], *contents[i], contents[i]->header().covers,
+                                       now, pause);
         if (first_error.empty()) first_error = error;
         contents[i].reset();
     }
@@ -293,23 +312,28 @@ void store::maintain(time_ms now, const pause_call& pause) {
         one->save_at = 0;
         one->save_earliest = now + took / std::chrono::milliseconds(1) * rest_after_saving;
     }
-    remove_flushed();
+    remove_flushed(pause);
     send_out(now, pause);
     if (saved) release_log();
     prune_registry();
     survey();
 }
 
-// Everything below the first record that some project's file lacks may go. A record that is
-// appended meanwhile has a higher number than `last`, or its project is still locked.
-void store::release_log() {
+// The first record that some project's file lacks. One that is appended meanwhile has a higher
+// number than `last`, or its project, or for a FLUSHALL the registry, is still locked.
+log_number store::first_needed() {
     auto needed = log_.last() + 1;
-    if (flush_is_pending_) needed = std::min(needed, flushed_.load());
     for (const auto& one : all()) {
         const std::lock_guard lock(one->mutex);
         if (one->is_unsaved()) needed = std::min(needed, one->first_unsaved);
     }
-    if (const auto error = log_.release_before(needed)) {
+    const std::lock_guard lock(registry_mutex_);
+    if (flush_is_pending_) needed = std::min(needed, flushed_.load());
+    return needed;
+}
+
+void store::release_log() {
+    if (const auto error = log_.release_before(first_needed())) {
         say_("warning", "old parts of the log were not removed: " + error.message());
     }
 }
@@ -330,13 +354,16 @@ log_number store::covers(const std::string& name) {
     return header.covers;
 }
 
-// After a FLUSHALL: the files of projects that are not in memory.
-void store::remove_flushed() {
-    const auto number = flushed_.load();
+// After a FLUSHALL: the files of projects that are not in memory. Those that are get new files.
+void store::remove_flushed(const pause_call& pause) {
+    log_number number = 0;
     {
         const std::lock_guard lock(registry_mutex_);
         if (!flush_is_pending_) return;
+        number = flushed_.load();
     }
+    if (!wait_for_log(number, pause).empty()) return;
+    bool is_done = true;
     std::vector<std::string> names;
     if (files_.list(directory_, names)) return;
     for (const auto& name : names) {
@@ -344,13 +371,19 @@ void store::remove_flushed() {
         if (!parse_project_file_name(name, id)) continue;
         const auto one = find(id);
         const std::lock_guard lock(one->mutex);
-        // In memory: its file is written anew, and empty.
-        if (one->state != project::residence::absent || covers(name) >= number) continue;
+        if (one->state == project::residence::resident) continue;
+        if (one->state == project::residence::loading) {
+            is_done = false;  // somebody may have read it already
+            continue;
+        }
+        if (covers(name) >= number) continue;
         if (files_.remove(directory_ + "/" + name)) return;
     }
     if (files_.sync_directory(directory_)) return;
     const std::lock_guard lock(registry_mutex_);
-    if (flushed_.load() == number) flush_is_pending_ = false;
+    if (!is_done || flushed_.load() != number) return;
+    flush_is_pending_ = false;
+    flushed_.store(0);  // a file that somebody puts there from now on is not meant
 }
 
 void store::send_out(time_ms now, const pause_call& pause) {
