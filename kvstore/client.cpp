@@ -154,6 +154,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     const auto began = in.clock_ns();
     const auto before = in.reply.here();
     const auto mode = reply_mode;
+    const bool has_writes = transaction.open && transaction.writes;
     call what{args, *this, in, protocol::resp_writer(in.reply.text, version), nullptr};
     stopped_by_ = wants::bytes;
     const bool refused = is_refused(what, row);
@@ -175,7 +176,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
         in.reply.rewind(before);
     } else if (mode == replies::off && reply_mode == replies::off) {
         in.reply.rewind(before);
-    } else if (!refused && row->has(flag::write)) {
+    } else if (!refused && (row->has(flag::write) || (has_writes && row->name == "exec"))) {
         if (in.db.waits_for_disk()) in.reply.note_write(before.all);
     }
     if (row != nullptr && !refused) account(what, *row, began, failed);

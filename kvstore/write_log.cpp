@@ -147,10 +147,6 @@ void write_log::give_back(std::uint64_t bytes) {
     room_.fetch_add(static_cast<std::int64_t>(cost_of(bytes)), std::memory_order_acq_rel);
 }
 
-void write_log::overdraw(std::uint64_t bytes) {
-    room_.fetch_sub(static_cast<std::int64_t>(cost_of(bytes)), std::memory_order_acq_rel);
-}
-
 // Where a small record goes; with the lock held.
 write_log::chunk& write_log::chunk_for(std::size_t bytes) {
     if (!pending_.empty() && pending_.back().bytes.size() + bytes <= log_limits::chunk_bytes) {

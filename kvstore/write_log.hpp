@@ -63,8 +63,6 @@ class write_log {
     // Any thread. Room for one record of up to that many payload bytes.
     [[nodiscard]] admission reserve(std::uint64_t bytes);
     void give_back(std::uint64_t bytes);
-    // After `busy`, for what can neither wait nor be undone: a reservation without its blocks.
-    void overdraw(std::uint64_t bytes);
     // Uses up the reservation, of which the payload may be a part. Numbers are in order of calls.
     log_number append(std::string_view payload, std::uint64_t reserved);
 

@@ -112,11 +112,9 @@ bool write_log::write_chunk() {
     file_bytes_ += bytes;
     bytes_written_ += bytes;
     used_at_ = now_;
-    // What an overdrawn record took beyond the blocks kept ready came from nobody's room.
-    const auto ours = allocates_ ? std::min(allocated_, bytes) : 0;
-    allocated_ -= ours;
+    if (allocates_) allocated_ -= std::min(allocated_, bytes);
     // Records behind one mark paid for a mark each.
-    room_.fetch_add(static_cast<std::int64_t>(batch.charged) - static_cast<std::int64_t>(ours),
+    room_.fetch_add(static_cast<std::int64_t>(batch.charged - (allocates_ ? bytes : 0)),
                     std::memory_order_acq_rel);
     {
         const std::lock_guard guard(mutex_);
