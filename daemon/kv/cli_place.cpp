@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <iostream>
 
 #include "daemon/kv/service.hpp"
@@ -87,7 +88,11 @@ void kv_place::save() {
         control_->call_when_free({"SLUICE", "SAVE"}, [&] { progress.tick(); });
         return;
     }
-    const auto error = db_->save_all(wall_clock_ms(), [&] { progress.tick(); });
+    // There is no thread for the log here: files wait for it in these pauses.
+    const auto error = db_->save_all(wall_clock_ms(), [&] {
+        (void)db_->log().step(std::chrono::steady_clock::now());
+        progress.tick();
+    });
     if (!error.empty()) throw std::runtime_error("the projects cannot be saved: " + error);
 }
 
