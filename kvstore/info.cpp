@@ -156,7 +156,7 @@ void clients(report& r) {
 // used_memory is what maxmemory is compared with: the projects in memory.
 void memory(report& r) {
     const auto used = r.c.in.db.memory();
-    const auto& settings = *r.c.in.db.settings();
+    const auto settings = r.c.in.db.settings();
     r.title("Memory");
     r.bytes("used_memory", used);
     r.bytes("used_memory_rss", r.facts.memory);
@@ -166,7 +166,7 @@ void memory(report& r) {
     r.line("used_memory_dataset", used);
     r.bytes("total_system_memory", r.facts.system_memory);
     r.bytes("used_memory_lua", 0);
-    r.bytes("maxmemory", settings.max_memory);
+    r.bytes("maxmemory", settings->max_memory);
     r.line("maxmemory_policy", "noeviction");
     r.line("mem_fragmentation_ratio",
            fixed(used == 0 ? 0.0 : static_cast<double>(r.facts.memory) / static_cast<double>(used),
