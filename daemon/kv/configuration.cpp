@@ -131,26 +131,24 @@ std::vector<std::pair<std::string, std::string>> kv_service::configuration() con
 
 // The slow log's limit is finer here than in the file, so it is kept by the slow log alone.
 std::string kv_service::set_configuration(std::string_view name, std::string_view value) {
-    std::shared_ptr<const config::kv_settings> changed;
-    {
-        const std::lock_guard lock(settings_mutex_);
-        auto fresh = settings_;
-        auto slower_than = slow.slower_than_us();
-        std::int64_t most = fresh.slowlog_max_len;
-        std::string why;
-        if (name == "slowlog-log-slower-than") {
-            why = parse_number(value, -1, std::numeric_limits<std::int64_t>::max(), slower_than);
-        } else if (name == "slowlog-max-len") {
-            why = parse_number(value, 0, std::numeric_limits<std::uint32_t>::max(), most);
-            fresh.slowlog_max_len = static_cast<std::uint32_t>(most);
-        } else {
-            why = change(fresh, name, value);
-        }
-        if (!why.empty()) return why;
-        slow.configure(slower_than, fresh.slowlog_max_len);
-        settings_ = fresh;
-        changed = std::make_shared<const config::kv_settings>(std::move(fresh));
+    // Until it is everywhere: two at once, or one and a reload, are carried out in one order.
+    const std::lock_guard lock(settings_mutex_);
+    auto fresh = settings_;
+    auto slower_than = slow.slower_than_us();
+    std::int64_t most = fresh.slowlog_max_len;
+    std::string why;
+    if (name == "slowlog-log-slower-than") {
+        why = parse_number(value, -1, std::numeric_limits<std::int64_t>::max(), slower_than);
+    } else if (name == "slowlog-max-len") {
+        why = parse_number(value, 0, std::numeric_limits<std::uint32_t>::max(), most);
+        fresh.slowlog_max_len = static_cast<std::uint32_t>(most);
+    } else {
+        why = change(fresh, name, value);
     }
+    if (!why.empty()) return why;
+    slow.configure(slower_than, fresh.slowlog_max_len);
+    settings_ = fresh;
+    const auto changed = std::make_shared<const config::kv_settings>(std::move(fresh));
     log.info("setting changed by a client until the next reload",
              {{"setting", std::string(name)}, {"value", std::string(value)}});
     store.configure(*changed);

@@ -151,11 +151,9 @@ kvstore::turn kv_service::turn_on(net::worker& on) {
 
 void kv_service::configure(const config::kv_settings& settings,
                            std::shared_ptr<const net::tls_context> tls) {
-    {
-        const std::lock_guard lock(settings_mutex_);
-        settings_ = settings;
-        tls_ = tls;
-    }
+    const std::lock_guard lock(settings_mutex_);
+    settings_ = settings;
+    tls_ = tls;
     store.configure(settings);
     slow.configure(slow_after_us(settings), settings.slowlog_max_len);
     const auto shared = std::make_shared<const config::kv_settings>(settings);
