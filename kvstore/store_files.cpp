@@ -447,8 +447,10 @@ void store::prune_registry() {
     const std::lock_guard lock(registry_mutex_);
     std::erase_if(registry_, [](const auto& item) {
         const auto& one = item.second;
-        return one.use_count() == 1 && one->state == project::residence::absent &&
-               !one->is_unsaved() && one->next_expiry.load() == never;
+        if (one.use_count() != 1) return false;
+        const std::lock_guard of_project(one->mutex);  // use_count() orders nothing
+        return one->state == project::residence::absent && !one->is_unsaved() &&
+               one->next_expiry.load() == never;
     });
 }
 
