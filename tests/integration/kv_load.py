@@ -88,9 +88,10 @@ class Writer(threading.Thread):
     def settle(self, found):
         """Take what the restarted server holds for what is true, or say what is wrong with it."""
         state = dict(self.state)
+        places = {place for effect in (state, *self.pending) for place in effect}
         for effect in [{}, *self.pending]:
             state.update(effect)
-            if all(found.get(place) == value for place, value in state.items()):
+            if all(found.get(place) == state.get(place) for place in places):
                 self.state.clear()
                 self.state.update(state)
                 self.pending = []
