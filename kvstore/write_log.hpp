@@ -75,6 +75,9 @@ class write_log {
     [[nodiscard]] bool refusing() const noexcept {
         return refusing_.load(std::memory_order_acquire);
     }
+    // Also of what was granted nobody knows when it will be safe: it is refusing() then too. While
+    // only room is lacking, what was granted has its blocks and becomes safe.
+    [[nodiscard]] bool failing() const noexcept { return failing_.load(std::memory_order_acquire); }
     // Of the last refusal; empty before the first.
     [[nodiscard]] std::string why() const;
 
@@ -104,7 +107,7 @@ class write_log {
 
     // Set before threads start. Called on the writer thread, without a lock held, when safe()
     // moved (policy always), when a reservation that was busy may be tried again, when refusing()
-    // changes. It may call anything of the log but step(), wait() and close().
+    // or failing() changes. It may call anything of the log but step(), wait() and close().
     std::function<void()> on_progress;
     // What fsyncs are measured with; none: the histogram stays empty.
     monotonic (*clock)() = nullptr;
@@ -166,6 +169,7 @@ class write_log {
     // The hot path. room_: bytes allocated on disk that nobody has been promised.
     alignas(64) std::atomic<std::int64_t> room_{0};
     std::atomic<bool> refusing_{true};
+    std::atomic<bool> failing_{false};
     std::atomic<std::uint64_t> unfit_{0};  // reservations from that on cannot be met now; 0: none
     alignas(64) std::atomic<std::uint64_t> unwritten_{0};
     std::atomic<log_number> last_{0};

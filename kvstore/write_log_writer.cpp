@@ -374,6 +374,7 @@ void write_log::publish() {
     }
     broken_.store(failed_, std::memory_order_release);
     if (failed_ && !refusing_) refuse();
+    if (failing_.exchange(failed_) != failed_) progressed_ = true;
     const std::lock_guard guard(mutex_);
     if (someone_is_busy_ && wanted_ == 0 && unwritten_.load() < unwritten_limit / 2) {
         someone_is_busy_ = false;

@@ -206,7 +206,7 @@ void kv_service::wait_for_log(net::worker& on, std::weak_ptr<kv_session> who,
     auto& room = room_of(on);
     room.waiting.push_back(std::move(who));
     room.anyone_waits = true;
-    if (until != 0 && (store.log().safe() >= until || store.log().refusing())) {
+    if (until != 0 && (store.log().safe() >= until || store.log().failing())) {
         on.post([&room] { tell_waiting(room); });
     }
 }

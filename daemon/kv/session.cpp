@@ -194,7 +194,7 @@ bool kv_session::log_moved() {
     if (waits_ != waiting::log) return false;
     const auto& log = service_.store.log();
     const bool is_safe = log.safe() >= held_for_;
-    if (!is_safe && !log.refusing()) return true;
+    if (!is_safe && !log.failing()) return true;
     std::string replies;
     if (is_safe) {
         replies = std::move(held_);

@@ -74,7 +74,7 @@ void kv_peer::log_moved() {
     if (waits_ != waiting::log) return;
     const auto& log = world_.db->log();
     const bool is_safe = log.safe() >= held_for_;
-    if (!is_safe && !log.refusing()) return;
+    if (!is_safe && !log.failing()) return;
     std::size_t from = 0;
     if (!is_safe) {
         for (const auto& write : held_writes_) {

@@ -160,6 +160,7 @@ TEST(write_log, full_disk_refuses_before_anything_changed_and_recovers) {
         world.settle();
     }
     ASSERT_TRUE(world.log->refusing());
+    EXPECT_FALSE(world.log->failing());  // whoever waits for what was granted waits on
     EXPECT_EQ(world.log->why(), "reserving space for the log: No space left on device");
     EXPECT_EQ(world.log->reserve(1), admission::refused);
     EXPECT_EQ(world.log->last(), 0U);
@@ -171,6 +172,7 @@ TEST(write_log, full_disk_refuses_before_anything_changed_and_recovers) {
     world.pass(5s);
     EXPECT_EQ(world.log->synced(), granted);
     EXPECT_TRUE(world.log->refusing());
+    EXPECT_FALSE(world.log->failing());
     const auto told = world.progress;
     world.files.set_capacity(1 << 30);
     world.pass(100ms);
@@ -223,6 +225,7 @@ TEST(write_log, file_system_without_reservation_finds_a_full_disk_when_writing) 
     world.pass(3s);
     EXPECT_EQ(world.log->safe(), 1U);
     EXPECT_TRUE(world.log->refusing());
+    EXPECT_TRUE(world.log->failing());
     EXPECT_NE(world.log->why().find("No space left on device"), std::string::npos);
     world.files.set_capacity(1 << 30);
     world.pass(2s);
@@ -263,6 +266,7 @@ TEST(write_log, disk_that_fails_for_a_while_refuses_and_loses_nothing) {
         world.put(std::string(6000, '2'));
         world.pass(5s);
         EXPECT_TRUE(world.log->refusing()) << static_cast<int>(what);
+        EXPECT_TRUE(world.log->failing()) << static_cast<int>(what);
         EXPECT_EQ(world.log->safe(), 1U);
         EXPECT_EQ(world.log->reserve(1), admission::refused);
         world.records.emplace_back("granted before");
@@ -270,6 +274,7 @@ TEST(write_log, disk_that_fails_for_a_while_refuses_and_loses_nothing) {
         world.files.heal();
         world.pass(2s);
         EXPECT_FALSE(world.log->refusing()) << static_cast<int>(what);
+        EXPECT_FALSE(world.log->failing()) << static_cast<int>(what);
         EXPECT_EQ(world.log->safe(), 3U);
         EXPECT_LT(world.files.files().size(), 4U);
         EXPECT_LT(world.files.used(), 4U << 20);
