@@ -169,6 +169,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     } else {
         transaction.broken = transaction.open;
     }
+    pending.reset();  // it may have ended without asking for it again
     const bool failed = in.reply.text.size() > before.text && in.reply.text[before.text] == '-';
     if (failed) count_error(in, before.text);
     if (mode == replies::skip && reply_mode == replies::skip) {
