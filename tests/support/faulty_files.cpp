@@ -387,13 +387,16 @@ std::error_code faulty_files::open(const std::string& path, create how,
 }
 
 std::error_code faulty_files::read(const std::string& path, std::string& out) {
-    const std::lock_guard guard(mutex_);
-    bool part = false;
-    out.clear();
-    if (const auto error = begin(operation::read, part)) return error;
-    const auto node = find(path);
-    if (!node) return failure(std::errc::no_such_file_or_directory);
-    out = node->data;
+    {
+        const std::lock_guard guard(mutex_);
+        bool part = false;
+        out.clear();
+        if (const auto error = begin(operation::read, part)) return error;
+        const auto node = find(path);
+        if (!node) return failure(std::errc::no_such_file_or_directory);
+        out = node->data;
+    }
+    if (after_read) after_read(path);
     return {};
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -64,6 +65,9 @@ class faulty_files final : public kvstore::file_env {
     [[nodiscard]] std::uint64_t used() const;
     // A file system that promises no blocks.
     void refuse_to_reserve();
+
+    // What another thread does between a read that went well and what follows it.
+    std::function<void(const std::string& path)> after_read;
 
     // A test's own view and hand, safe on the disk at once.
     [[nodiscard]] std::string content(const std::string& path) const;

@@ -144,8 +144,10 @@ TEST_F(store, project_ahead_of_a_cut_log_hides_no_new_record) {
     send("SET b 1");  // 501
     world.save(1);
     world.kill();
-    for (const auto& path : world.files.files())
-        if (path.starts_with("db/log/")) ASSERT_FALSE(world.files.remove(path));
+    for (const auto& path : world.files.files()) {
+        if (!path.starts_with("db/log/")) continue;
+        ASSERT_FALSE(world.files.remove(path));
+    }
     start();
     send("SELECT 1");
     EXPECT_EQ(send("SET b 2"), "+OK");
@@ -415,7 +417,9 @@ TEST_F(store, log_does_not_take_more_and_more_room_for_pipelines) {
         (void)by.take();
         const auto ahead = world.files.used() - world.db->log().stats().bytes_on_disk;
         if (round == 9) first = ahead;
-        if (round > 9) EXPECT_LE(ahead, first + (1U << 20)) << round;
+        if (round > 9) {
+            EXPECT_LE(ahead, first + (1U << 20)) << round;
+        }
     }
 }
 
