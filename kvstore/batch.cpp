@@ -104,8 +104,7 @@ void batch::flush() {
         // What is left is a reservation of its own, if it can pay for its frame.
         const auto left = room_ - payload_.size();
         const auto kept = left > record_room ? left - record_room : 0;
-        const auto number =
-            store_.log().append(payload_, kept == 0 ? room_ : payload_.size());
+        const auto number = store_.log().append(payload_, kept == 0 ? room_ : payload_.size());
         room_ = kept;
         for (auto* const one : changed_) {
             one->changed_by(number, now);

@@ -115,8 +115,8 @@ void store::replay(time_ms now) {
     }
 }
 
-// A file may be ahead of the log, if that was cut by hand or lost, or if the file is from elsewhere:
-// it would hide new records with lower numbers.
+// A file may be ahead of the log, if that was cut by hand or lost, or if the file is from
+// elsewhere: it would hide new records with lower numbers.
 log_number store::above_all_files(log_number next) {
     const auto most = std::numeric_limits<log_number>::max() / 2;
     for (const auto& [id, one] : registry_) {
@@ -213,7 +213,8 @@ store::totals store::count() {
 }
 
 bool store::close(time_ms now) {
-    // First the log, since a file may not be ahead of it. If that fails, the files are what is left.
+    // First the log, since a file may not be ahead of it. If that fails, the files are what is
+    // left.
     const auto last = log_.last();
     auto failed = log_.close();
     is_closing_ = true;

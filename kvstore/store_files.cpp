@@ -282,8 +282,8 @@ std::string store::save_all(time_ms now, const pause_call& pause) {
     }
     std::string first_error;
     for (std::size_t i = 0; i < unsaved.size(); ++i) {
-        const auto error = copy_slices(*unsaved[i], *contents[i], contents[i]->header().covers,
-                                       now, pause);
+        const auto error =
+            copy_slices(*unsaved[i], *contents[i], contents[i]->header().covers, now, pause);
         if (first_error.empty()) first_error = error;
         contents[i].reset();
     }

@@ -155,8 +155,8 @@ void kv_world::power_failure() {
 }
 
 kvstore::turn kv_world::turn_now() {
-    return {*db,      *this,   cards_,           slow_,   reply_, *changes_,
-            counts_, shared_settings_, access_, now,    &no_time};
+    return {*db,     *this, cards_,  slow_, reply_, *changes_, counts_, shared_settings_,
+            access_, now,   &no_time};
 }
 
 kv_peer& kv_world::connect() {
@@ -220,10 +220,16 @@ bool kv_world::something_happened() {
         return one->waits() == kv_peer::waiting::room || one->waits() == kv_peer::waiting::log;
     };
     if (automatic.log && std::any_of(peers_.begin(), peers_.end(), waits)) {
-        const auto before = db->log().safe();
+        const auto seen = [this] {
+            std::string all = std::to_string(db->log().last());
+            for (const auto& one : peers_)
+                all += ',' + std::to_string(static_cast<int>(one->waits()));
+            return all + ',' + std::to_string(db->log().safe());
+        };
+        const auto before = seen();
         step_log();
         tell_peers();
-        return db->log().safe() != before || log_due_ <= mono;
+        return seen() != before || log_due_ <= mono;
     }
     for (auto& one : peers_) {
         if (!std::exchange(one->woken, false)) continue;
@@ -331,9 +337,8 @@ kv_world::content kv_world::loaded(kvstore::project_id id) {
 }
 
 bool kv_world::has_notice(std::string_view part) const {
-    return std::any_of(notices.begin(), notices.end(), [&](const std::string& one) {
-        return one.find(part) != std::string::npos;
-    });
+    return std::any_of(notices.begin(), notices.end(),
+                       [&](const std::string& one) { return one.find(part) != std::string::npos; });
 }
 
 std::string kv_world::path_of(kvstore::project_id id) {

@@ -92,9 +92,9 @@ class kv_world final : public kvstore::host {
     } automatic;
     // Until nothing more happens.
     void settle();
-    void step_log();                           // one step at this time
+    void step_log();                            // one step at this time
     void pass(std::chrono::milliseconds time);  // both clocks go on; the log works meanwhile
-    bool load_next();                          // false: nothing waits to be loaded
+    bool load_next();                           // false: nothing waits to be loaded
     bool do_next_job();
     [[nodiscard]] std::size_t loads_waiting() const noexcept { return loads_.size(); }
 

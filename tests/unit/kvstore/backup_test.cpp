@@ -73,7 +73,7 @@ class store_world {
     }
 
     backup_result back_up() {
-        return make_backup(*db, "backups", ++now, [] {});
+        return make_backup(*db, "backups", ++now, [this] { db->log().step(monotonic{}); });
     }
 
     faulty_files files;
@@ -122,7 +122,7 @@ TEST(backup, is_what_the_projects_hold_and_verifies) {
     auto expected = data_of(world.files, "db");
     EXPECT_EQ(expected.size(), 3U);
     world.put(2, "later", "x");
-    ASSERT_EQ(world.db->save_all(world.now, [] {}), "");
+    ASSERT_EQ(world.db->save_all(world.now, [&] { world.db->log().step(monotonic{}); }), "");
     EXPECT_EQ(data_of(world.files, made.path), expected);
     EXPECT_EQ(world.db->counts.backups.load(), 1U);
     EXPECT_EQ(world.db->counts.last_backup_ms.load(), world.now);
@@ -155,8 +155,10 @@ TEST(backup, after_flushall_has_no_file_of_a_project_that_is_not_in_memory) {
 TEST(backup, two_in_a_millisecond_have_two_names) {
     store_world world;
     world.open();
-    const auto one = make_backup(*world.db, "backups", start, [] {});
-    const auto other = make_backup(*world.db, "backups", start, [] {});
+    const auto one =
+        make_backup(*world.db, "backups", start, [&] { world.db->log().step(monotonic{}); });
+    const auto other =
+        make_backup(*world.db, "backups", start, [&] { world.db->log().step(monotonic{}); });
     EXPECT_EQ(one.error + other.error, "");
     EXPECT_LT(one.path, other.path);
 }
@@ -317,7 +319,7 @@ struct restore_world : store_world {
     // As a start shows it.
     all_data served() {
         open();
-        EXPECT_EQ(db->save_all(now, [] {}), "");
+        EXPECT_EQ(db->save_all(now, [this] { db->log().step(monotonic{}); }), "");
         auto out = data_of(files, "db");
         db.reset();
         return out;

@@ -273,8 +273,7 @@ TEST_F(kv_client, exec_that_is_not_safe_is_not_answered_as_if_it_were) {
     by.feed(kv_world::resp("GET z") + kv_world::resp("MULTI") + kv_world::resp("SET a 1") +
             kv_world::resp("EXEC"));
     by.work();
-    world.files.fail_all(faulty_files::operation::sync,
-                         std::make_error_code(std::errc::io_error));
+    world.files.fail_all(faulty_files::operation::sync, std::make_error_code(std::errc::io_error));
     world.step_log();
     EXPECT_EQ(kv_world::shown(by.take()), "$1|0|+OK|-MISCONF not safe|-MISCONF not safe");
 }

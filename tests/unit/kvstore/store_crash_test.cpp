@@ -19,9 +19,9 @@ using kvstore::log_number;
 using namespace std::chrono_literals;
 
 enum class deed {
-    command,     // `client` sends `words`, one pipeline
-    log,         // the log works for `amount` milliseconds
-    save,        // project `amount`
+    command,  // `client` sends `words`, one pipeline
+    log,      // the log works for `amount` milliseconds
+    save,     // project `amount`
     save_all,
     maintain,
     expire,
@@ -29,10 +29,10 @@ enum class deed {
     fail_one,    // the operation `amount` from now on
     fail_syncs,  // until heal
     fill_disk,
-    heal,        // the disk's failures, and it has room
-    kill,        // the process
-    power,       // the machine
-    close,       // an orderly end
+    heal,   // the disk's failures, and it has room
+    kill,   // the process
+    power,  // the machine
+    close,  // an orderly end
 };
 
 struct step {
@@ -52,7 +52,7 @@ struct program {
 };
 
 std::string shown(const step& one) {
-    static const char* const names[] = {"command", "log",  "save",     "save_all", "maintain",
+    static const char* const names[] = {"command", "log",  "save",     "save_all",   "maintain",
                                         "expire",  "wait", "fail_one", "fail_syncs", "fill_disk",
                                         "heal",    "kill", "power",    "close"};
     std::string out = names[static_cast<int>(one.what)];
@@ -270,7 +270,7 @@ class run {
         log_number number = 0;  // the log's last
     };
 
-    struct owed {  // a reply that has not come yet
+    struct owed {               // a reply that has not come yet
         std::size_t needs = 0;  // the moment that must be there when it comes
         bool is_read = false;
     };
@@ -386,9 +386,9 @@ class run {
             case deed::fail_one:
                 failing_ = true;
                 return world_.files.fail_operation(
-                    one.amount, std::make_error_code(one.amount % 3 == 0
-                                                         ? std::errc::no_space_on_device
-                                                         : std::errc::io_error));
+                    one.amount,
+                    std::make_error_code(one.amount % 3 == 0 ? std::errc::no_space_on_device
+                                                             : std::errc::io_error));
             case deed::fail_syncs:
                 failing_ = true;
                 return world_.files.fail_all(faulty_files::operation::sync,
@@ -447,8 +447,8 @@ class run {
             world_.settle();
             if (world_.loads_waiting() == 0 && by.waits() == kv_peer::waiting::wake) break;
         }
-        flushes_ = std::find(one.commands.begin(), one.commands.end(), "FLUSHALL") !=
-                   one.commands.end();
+        flushes_ =
+            std::find(one.commands.begin(), one.commands.end(), "FLUSHALL") != one.commands.end();
         const auto before = history_.size();
         note();
         flushes_ = false;
@@ -458,8 +458,8 @@ class run {
             for (const auto& text : one.commands) {
                 if (text.starts_with("SWAPDB")) needs = 0;  // does not look at the selected one
                 if (text.starts_with("SELECT ")) {
-                    needs = std::max(needs, changed_[static_cast<kvstore::project_id>(
-                                                text[7] - '0')]);
+                    needs =
+                        std::max(needs, changed_[static_cast<kvstore::project_id>(text[7] - '0')]);
                 }
             }
         }
@@ -477,8 +477,8 @@ class run {
         for (kvstore::project_id id = 1; id <= 3; ++id) {
             if (auto here = world_.resident(id)) next.there[id] = std::move(*here);
         }
-        const bool same = without_expired(next.there, world_.now) ==
-                          without_expired(before.there, world_.now);
+        const bool same =
+            without_expired(next.there, world_.now) == without_expired(before.there, world_.now);
         if (!has_record && !same) {
             return complain("data changed without a record:\n" +
                             difference(without_expired(next.there, world_.now),
@@ -486,7 +486,9 @@ class run {
         }
         if (!has_record) return;
         for (kvstore::project_id id = 1; id <= 3; ++id) {
-            if (next.there[id] != history_.back().there[id]) changed_[id] = history_.size();
+            const auto was = without_expired({{id, before.there[id]}}, world_.now);
+            const auto is = without_expired({{id, next.there[id]}}, world_.now);
+            if (is != was) changed_[id] = history_.size();
         }
         history_.push_back(std::move(next));
     }
@@ -504,8 +506,8 @@ class run {
                 ++refused_;
             } else {
                 ++answered_;
-                // Otherwise a reply promises nothing about a crash. While the log is broken, reads go
-                // on, also of what is not safe.
+                // Otherwise a reply promises nothing about a crash. While the log is broken, reads
+                // go on, also of what is not safe.
                 const bool is_read = owed_[c]->is_read && world_.db->log().refusing();
                 if (what_.policy == fsync_policy::always && !is_read) {
                     acknowledged_ = std::max(acknowledged_, owed_[c]->needs);

@@ -51,7 +51,7 @@ TEST_F(store, ecode_file_is_opened_as_it_is) {
     start();
     EXPECT_EQ(send("SELECT 1"), "+OK");
     EXPECT_EQ(send("GET a"), "$1|5");
-    EXPECT_EQ(send("GET b"), "$11|{\"c\":[1]}");
+    EXPECT_EQ(send("GET b"), "$9|{\"c\":[1]}");
     EXPECT_EQ(send("INCR a"), ":6");
     EXPECT_EQ(world.save(1), "");
     EXPECT_NE(world.files.content("db/project-1.json").find("\"a\": 6"), std::string::npos);
