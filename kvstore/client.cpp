@@ -64,6 +64,12 @@ bool to_project(std::string_view text, project_id& out) {
     return error == std::errc() && end == text.data() + text.size() && out <= most_project_id;
 }
 
+// Not between MULTI and EXEC, where Redis lets it: EXEC has its projects locked, those of the user
+// that there is, and cannot wait for a password to be checked.
+bool logs_in(std::span<const std::string_view> args, const command& row) {
+    return row.name == "auth" || (row.name == "hello" && args.size() > 2);
+}
+
 // Of the reply that begins there.
 void count_error(turn& in, std::size_t at) {
     const auto text = std::string_view(in.reply.text).substr(at + 1);
@@ -168,6 +174,8 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
         abort_exec(in, before);
     } else {
         transaction.broken = transaction.open;
+        // The client goes on as if it were in that project.
+        if (row != nullptr && row->name == "select") select_was_refused = true;
     }
     pending.reset();  // it may have ended without asking for it again
     const bool failed = in.reply.text.size() > before.text && in.reply.text[before.text] == '-';
@@ -182,6 +190,7 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     }
     if (row != nullptr && !refused) account(what, *row, began, failed);
     if (row != nullptr && refused) in.counts.count_rejected(row->number);
+    pending.reset();  // what it waited for says nothing about the next command
     return step::done;
 }
 
@@ -219,7 +228,7 @@ bool client::is_refused(call& what, const command* row) {
         what.out.error("NOAUTH Authentication required.");
         return true;
     }
-    if (transaction.open && row->has(flag::no_multi)) {
+    if (transaction.open && (row->has(flag::no_multi) || logs_in(what.args, *row))) {
         what.out.error("ERR Command not allowed inside a transaction");
         return true;
     }

@@ -37,7 +37,8 @@ class host {
     virtual std::shared_ptr<job> start_saving(std::function<void()> wake) = 0;
     virtual std::shared_ptr<job> start_backup(std::string into, std::function<void()> wake) = 0;
     [[nodiscard]] virtual bool is_saving() const = 0;
-    // On a helper: whether the password fits the verifier; an error text if it does not.
+    // On a helper: whether the password fits the verifier, which is the job's text; an error text
+    // if it does not.
     virtual std::shared_ptr<job> start_check(std::string verifier, std::string password,
                                              std::function<void()> wake) = 0;
     // Redis's names and values of what is set; for CONFIG GET.

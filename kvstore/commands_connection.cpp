@@ -22,11 +22,7 @@ login log_in(call& c, std::string_view name, std::string_view password) {
     const auto* const who = access->find(name);
     auto answer = access_list::check(who, password);
     if (answer == access_list::answer::slow) {
-        if (self.in_exec) {  // which cannot stop half-way
-            c.out.error("ERR this password cannot be checked in a transaction: log in before MULTI");
-            return login::refused;
-        }
-        if (self.pending == nullptr) {
+        if (self.pending == nullptr || self.pending->text != who->password) {
             self.await(c.in.outside.start_check(who->password, std::string(password), *self.waker));
             return login::again;
         }

@@ -341,6 +341,7 @@ void kv_service::start_loading(std::shared_ptr<kvstore::project> which) {
 std::shared_ptr<kvstore::job> kv_service::start_check(std::string verifier, std::string password,
                                                       std::function<void()> wake) {
     auto job = std::make_shared<kvstore::job>();
+    job->text = verifier;
     threads_.run([job, verifier = std::move(verifier), password = std::move(password),
                   wake = std::move(wake)] {
         if (!kvstore::access_list::matches_verifier(verifier, password)) job->error = "wrong";

@@ -377,6 +377,7 @@ std::shared_ptr<kvstore::job> kv_world::start_check(std::string verifier, std::s
                                                     std::function<void()> wake) {
     ++checks;
     auto job = std::make_shared<kvstore::job>();
+    job->text = verifier;
     jobs_.emplace_back([job, verifier = std::move(verifier), password = std::move(password),
                         wake = std::move(wake)] {
         if (!kvstore::access_list::matches_verifier(verifier, password)) job->error = "wrong";

@@ -1,0 +1,64 @@
+// Who may do what: no command, and no order of commands, leads a client to what its user may not
+// open, and no check of one password answers for another.
+#include <gtest/gtest.h>
+
+#include "protocol/scram_verifier.hpp"
+#include "support/kv_world.hpp"
+
+namespace sluice::test {
+namespace {
+
+std::string verifier_of(std::string_view password) {
+    return protocol::make_verifier(password, protocol::as_bytes("sixteen bytes of"), 16);
+}
+
+class access : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        world.settings.users["alice"] = {verifier_of("of alice"), true, {}};
+        world.settings.users["bob"] = {verifier_of("of bob"), false, {5}};
+        world.settings.users["carol"] = {"of carol", false, {6, 7}};
+        ASSERT_TRUE(world.start()) << world.problem;
+    }
+
+    kv_peer& logged_in(const std::string& name) {
+        auto& peer = world.connect();
+        EXPECT_EQ(world.send(peer, "AUTH " + name + " of~" + name), wrong);
+        peer.feed(kv_world::resp(std::vector<std::string>{"AUTH", name, "of " + name}));
+        peer.work();
+        world.settle();
+        EXPECT_EQ(peer.take(), "+OK\r\n");
+        return peer;
+    }
+
+    static constexpr const char* wrong =
+        "-WRONGPASS invalid username-password pair or user is disabled.";
+    kv_world world;
+};
+
+TEST_F(access, a_login_in_a_transaction_is_refused_and_ends_it) {
+    for (const std::string login : {"AUTH carol x", "HELLO 3 AUTH carol x"}) {
+        auto& bob = logged_in("bob");
+        EXPECT_EQ(world.send(bob, "MULTI"), "+OK");
+        EXPECT_EQ(world.send(bob, "SET a 1"), "+QUEUED");
+        EXPECT_EQ(world.send(bob, login), "-ERR Command not allowed inside a transaction");
+        EXPECT_EQ(world.send(bob, "EXEC"),
+                  "-EXECABORT Transaction discarded because of previous errors.");
+        EXPECT_EQ(world.send(bob, "GET a"), "$-1");
+    }
+}
+
+TEST_F(access, a_password_that_was_found_right_in_a_transaction_opens_nobody_elses_door) {
+    auto& bob = logged_in("bob");
+    bob.feed(kv_world::resp("MULTI"));
+    bob.feed(kv_world::resp(std::vector<std::string>{"AUTH", "bob", "of bob"}));
+    bob.feed(kv_world::resp("EXEC"));
+    bob.work();
+    world.settle();
+    (void)bob.take();
+    EXPECT_EQ(world.send(bob, "AUTH alice guessed"), wrong);
+    EXPECT_EQ(world.send(bob, "ACL WHOAMI"), "$3|bob");
+}
+
+}  // namespace
+}  // namespace sluice::test
