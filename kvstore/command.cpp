@@ -127,6 +127,12 @@ bool call::may_administer() {
     return false;
 }
 
+bool call::may_open(project_id id) {
+    if (self.is_control || self.who->may_open(id)) return true;
+    out.error("NOPERM user '" + self.who->name + "' may not open project " + std::to_string(id));
+    return false;
+}
+
 void call::answer_in(int version) {
     std::construct_at(&out, in.reply.text, version);
 }

@@ -63,6 +63,7 @@ struct call {
     // Whether the client may see and do what concerns other users; or it answers NOPERM.
     [[nodiscard]] bool may_administer();
     [[nodiscard]] bool is_administrator() const noexcept;
+    [[nodiscard]] bool may_open(project_id id);                      // or it answers NOPERM
     [[nodiscard]] bool integer(std::size_t i, std::int64_t& value);  // or answers not_an_integer
 
     // --- data; `here` or another project that is held ---

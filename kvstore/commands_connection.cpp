@@ -147,10 +147,7 @@ void select_project(call& c) {
     }
     if (id < 0) return c.out.error("ERR DB index is out of range");
     const auto project = static_cast<project_id>(id);
-    if (!c.self.is_control && !c.self.who->may_open(project)) {
-        return c.out.error("NOPERM user '" + c.self.who->name + "' may not open project " +
-                           std::to_string(id));
-    }
+    if (!c.may_open(project)) return;
     c.self.select(project);
     c.out.simple("OK");
 }

@@ -60,5 +60,23 @@ TEST_F(access, a_password_that_was_found_right_in_a_transaction_opens_nobody_els
     EXPECT_EQ(world.send(bob, "ACL WHOAMI"), "$3|bob");
 }
 
+TEST_F(access, a_transaction_that_looks_at_all_projects_copies_and_moves_into_none_of_others) {
+    auto& carol = logged_in("carol");
+    EXPECT_EQ(world.send(carol, "SELECT 7"), "+OK");
+    EXPECT_EQ(world.send(carol, "SET secret 1"), "+OK");
+    auto& bob = logged_in("bob");
+    EXPECT_EQ(world.send(bob, "SET a bobs"), "+OK");
+    for (const auto* const command : {"COPY a b DB 7", "MOVE a 7"}) {
+        EXPECT_EQ(world.send(bob, "MULTI"), "+OK");
+        EXPECT_EQ(world.send(bob, "INFO server"), "+QUEUED");
+        EXPECT_EQ(world.send(bob, command), "+QUEUED");
+        const auto reply = world.send(bob, "EXEC");
+        EXPECT_NE(reply.find("-NOPERM user 'bob' may not open project 7"), std::string::npos)
+            << reply;
+    }
+    EXPECT_EQ(world.resident(7).value_or(kv_world::content{}).size(), 1U);
+    EXPECT_EQ(world.resident(5).value_or(kv_world::content{}).size(), 1U);
+}
+
 }  // namespace
 }  // namespace sluice::test
