@@ -105,7 +105,7 @@ client::progress client::run(protocol::byte_span input, turn& in,
     in.changes.now = in.now;
     protocol::resp_limits limits;
     while (true) {
-        if (in.reply.size() >= most_replies) {
+        if (in.reply.size() >= (who == nullptr ? most_before_login : most_replies)) {
             out.next = wants::turn_over;
             break;
         }
@@ -190,7 +190,6 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
     }
     if (row != nullptr && !refused) account(what, *row, began, failed);
     if (row != nullptr && refused) in.counts.count_rejected(row->number);
-    pending.reset();  // what it waited for says nothing about the next command
     return step::done;
 }
 

@@ -88,6 +88,9 @@ struct turn {
     std::uint64_t (*clock_ns)() = nullptr;  // monotonic
 };
 
+// Bytes of replies and of commands that are kept for a client that has not authenticated.
+inline constexpr std::size_t most_before_login = std::size_t{16} << 10;
+
 class client {
   public:
     explicit client(std::shared_ptr<client_card> its_card) : card(std::move(its_card)) {}

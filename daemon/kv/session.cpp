@@ -114,7 +114,10 @@ void kv_session::on_bytes() {
     counted_in_ = stream_.bytes_in();
     if (waits_ == waiting::over) return stream_.rx.consume(stream_.rx.size());
     if (waits_ != waiting::none) {
-        if (stream_.rx.size() > most_unread) stream_.pause();
+        const bool is_known = client_.who != nullptr;
+        if (stream_.rx.size() > (is_known ? most_unread : kvstore::most_before_login)) {
+            stream_.pause();
+        }
         return;
     }
     work();
@@ -159,6 +162,7 @@ void kv_session::work() {
 // It does not take its replies: more are made when it has taken some. Until then pipelines of any
 // length go on, because many clients read only when they have written everything.
 bool kv_session::is_behind() const {
+    if (client_.who == nullptr) return stream_.backlog() > kvstore::most_before_login;
     const auto most = service_.room_of(home_).settings->client_output_buffer_limit;
     return most != 0 && stream_.backlog() > most;
 }

@@ -78,5 +78,26 @@ TEST_F(access, a_transaction_that_looks_at_all_projects_copies_and_moves_into_no
     EXPECT_EQ(world.resident(5).value_or(kv_world::content{}).size(), 1U);
 }
 
+TEST_F(access, a_select_before_the_login_leaves_no_project_selected) {
+    auto& peer = world.connect();
+    EXPECT_EQ(world.send(peer, "SELECT 7"), "-NOAUTH Authentication required.");
+    peer.feed(kv_world::resp(std::vector<std::string>{"AUTH", "alice", "of alice"}));
+    peer.work();
+    world.settle();
+    EXPECT_EQ(peer.take(), "+OK\r\n");
+    EXPECT_TRUE(world.send(peer, "SET a 1").starts_with("-ERR no project is selected"));
+    EXPECT_EQ(world.send(peer, "SELECT 7"), "+OK");
+    EXPECT_EQ(world.send(peer, "SET a 1"), "+OK");
+}
+
+TEST_F(access, a_client_that_has_not_logged_in_gets_few_replies_at_a_time) {
+    auto& peer = world.connect();
+    for (int i = 0; i < 20000; ++i)
+        peer.feed("PING\n");
+    peer.work();
+    EXPECT_LT(peer.most_in_turn, std::size_t{17000});
+    EXPECT_GT(peer.turns, 30U);
+}
+
 }  // namespace
 }  // namespace sluice::test
