@@ -106,10 +106,7 @@ void watch_keys(call& c) {
     if (c.self.transaction.open) return c.out.error("ERR WATCH inside MULTI is not allowed");
     const auto here = c.in.changes.shared(c.here->id());
     for (const auto key : c.args.subspan(1)) {
-        bool is_known = false;
-        for (const auto& one : c.self.watched)
-            is_known = is_known || (one.key == key && one.in == here);
-        if (is_known) continue;
+        if (here->is_watched_by(key, &c.self.touched)) continue;
         const auto* const found = here->keys_table().find(table::hash_of(key), key);
         const bool was_expired = found != nullptr && found->is_expired(c.now());
         here->add_watch(key, {&c.self.touched, was_expired});

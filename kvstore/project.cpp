@@ -212,6 +212,12 @@ void project::add_watch(std::string_view key, watch who) {
     watches_.emplace(std::string(key), who);
 }
 
+bool project::is_watched_by(std::string_view key, const std::atomic<bool>* who) const {
+    if (watches_.empty()) return false;
+    const auto [from, to] = watches_.equal_range(std::string(key));
+    return std::any_of(from, to, [&](const auto& one) { return one.second.touched == who; });
+}
+
 void project::remove_watch(std::string_view key, const std::atomic<bool>* who) {
     const auto [from, to] = watches_.equal_range(std::string(key));
     const auto at =

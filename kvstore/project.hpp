@@ -100,6 +100,7 @@ class project {
     void add_watch(std::string_view key, watch who);
     void remove_watch(std::string_view key, const std::atomic<bool>* who);
     [[nodiscard]] bool is_watched() const noexcept { return !watches_.empty(); }
+    [[nodiscard]] bool is_watched_by(std::string_view key, const std::atomic<bool>* who) const;
 
   private:
     friend class snapshot;

@@ -99,5 +99,15 @@ TEST_F(access, a_client_that_has_not_logged_in_gets_few_replies_at_a_time) {
     EXPECT_GT(peer.turns, 30U);
 }
 
+TEST_F(access, a_key_that_is_watched_twice_is_watched_once) {
+    auto& bob = logged_in("bob");
+    EXPECT_EQ(world.send(bob, "WATCH a b a"), "+OK");
+    EXPECT_EQ(world.send(bob, "WATCH b c"), "+OK");
+    EXPECT_EQ(bob.self().card->watching.load(), 3U);
+    EXPECT_EQ(world.send(bob, "UNWATCH"), "+OK");
+    EXPECT_EQ(world.send(bob, "WATCH a"), "+OK");
+    EXPECT_EQ(bob.self().card->watching.load(), 1U);
+}
+
 }  // namespace
 }  // namespace sluice::test
