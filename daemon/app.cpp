@@ -10,6 +10,7 @@
 #include <csignal>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -221,6 +222,11 @@ void app::reload() {
                 const auto url = database.url;
                 database = at->second;
                 database.url = url;
+            }
+            // A file that is being written is empty for a moment.
+            if (next.kv.users.empty() && !before.kv.users.empty()) {
+                throw std::runtime_error(
+                    "kv.users is empty now: only a restart opens the key-value port to everybody");
             }
             next.kv.listen = before.kv.listen;
             next.kv.listen_backlog = before.kv.listen_backlog;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <utility>
 
 #include "kvstore/info.hpp"
 #include "kvstore/quoted.hpp"
@@ -178,6 +179,12 @@ client::step client::take(std::span<const std::string_view> args, turn& in) {
         if (row != nullptr && row->name == "select") select_was_refused = true;
     }
     pending.reset();  // it may have ended without asking for it again
+    if (std::exchange(reply_is_too_big, false)) {
+        in.reply.rewind(before);
+        what.out.error(
+            "ERR the reply is too big: it has more than 576 MiB. What the command did, or the "
+            "commands of a transaction, is done; ask for less at a time");
+    }
     const bool failed = in.reply.text.size() > before.text && in.reply.text[before.text] == '-';
     if (failed) count_error(in, before.text);
     if (mode == replies::skip && reply_mode == replies::skip) {

@@ -149,6 +149,7 @@ class client {
     };
     std::vector<watched_key> watched;
     std::atomic<bool> touched{false};  // a watched key was changed
+    bool reply_is_too_big = false;     // of the command that runs
     bool in_exec = false;              // commands that were queued are carried out
 
     void select(project_id id) noexcept;

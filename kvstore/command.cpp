@@ -12,6 +12,9 @@ namespace sluice::kvstore {
 
 namespace {
 
+// A reply that is being made, and what was made before it in the same turn.
+constexpr std::size_t most_reply = std::size_t{576} << 20;
+
 char lower(char c) noexcept {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
@@ -171,7 +174,13 @@ const entry* call::look(std::string_view key) {
     return found;
 }
 
+// More than the largest value and some: a client that asks for one value many times and reads none
+// of it would hold that much memory.
 void call::value(const entry& from) {
+    if (in.reply.size() + from.value_size() > most_reply) {
+        self.reply_is_too_big = true;
+        return;
+    }
     out.bulk_header(from.value_size());
     in.reply.append_value(from);
     in.reply.text += "\r\n";

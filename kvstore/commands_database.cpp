@@ -35,7 +35,7 @@ void flushdb(call& c) {
     c.out.simple("OK");
 }
 
-// Of those projects only that the user may open.
+// For those only who may open every project.
 void flushall(call& c) {
     if (!is_flush(c)) return;
     if (!c.self.is_control && !c.self.who->all_projects) {

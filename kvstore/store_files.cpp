@@ -16,10 +16,11 @@ namespace {
 constexpr std::size_t slice_bytes = std::size_t{64} << 10;
 constexpr time_ms retry_after = 1000;
 constexpr int surveyed_a_round = 32;
+constexpr time_ms empty_stay = 5000;  // in memory, of a project that has no keys
 // A project is not saved again before this many times the time that saving it took.
 constexpr time_ms rest_after_saving = 20;
 // To find no FLUSHALL whose files are still there.
-constexpr int most_attempts = 100;
+constexpr int most_attempts = 3000;
 
 class table_builder final : public entry_sink {
   public:
@@ -167,6 +168,11 @@ void store::load(project& which, time_ms now) {
         const std::lock_guard lock(which.mutex);
         which.used_ms = now;
         if (is_there) which.state = project::residence::resident;
+        if (is_there && is_foreign && error.empty() && which.covered < flushed_.load()) {
+            // A FLUSHALL came while it was written.
+            which.make_resident(table(), 0);
+            which.changed_by(flushed_.load(), which.updated_ms);
+        }
         if (!error.empty()) {
             which.leave_memory();
             which.first_unsaved = 0;
@@ -262,10 +268,14 @@ std::string store::save_all(time_ms now, const pause_call& pause) {
     std::vector<std::unique_ptr<snapshot>> contents;
     for (int attempt = 1;; ++attempt) {
         remove_flushed(pause);
-        const auto registry = hold_registry();
-        // A FLUSHALL has come in between, or a file cannot be removed: it would be a file of
-        // another moment.
-        if (flush_is_pending_ && attempt < most_attempts) continue;
+        auto registry = hold_registry();
+        // A FLUSHALL has come in between, or a project is being read, or a file cannot be removed:
+        // it would be a file of another moment.
+        if (flush_is_pending_ && attempt < most_attempts) {
+            registry.unlock();
+            pause();
+            continue;
+        }
         if (flush_is_pending_) return directory_ + ": files of emptied projects are not removed";
         const auto every = all_held();
         for (const auto& one : every)
@@ -392,6 +402,12 @@ void store::send_out(time_ms now, const pause_call& pause) {
     for (auto& one : all()) {
         const std::lock_guard lock(one->mutex);
         if (one->state != project::residence::resident || one->is_watched()) continue;
+        if (one->keys() == 0 && !one->is_unsaved() && now - one->used_ms >= empty_stay) {
+            one->leave_memory();  // somebody looked for something that is not there
+            account(*one);
+            counts.unloads.fetch_add(1, std::memory_order_relaxed);
+            continue;
+        }
         candidates.emplace_back(one->used_ms, one);
     }
     std::sort(candidates.begin(), candidates.end(),
