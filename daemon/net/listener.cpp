@@ -96,8 +96,8 @@ bound_socket bind_path(const std::string& path, std::uint32_t backlog, unsigned 
 std::vector<bound_socket> bind_all(const config::listen_address& address, std::uint32_t backlog) {
     if (address.type == config::listen_address::kind::unix_socket) {
         // Who may connect is the directory's say, as with PostgreSQL.
-        return {bind_path(address.path + "/.s.PGSQL." + std::to_string(address.port), backlog,
-                          0777)};
+        return {
+            bind_path(address.path + "/.s.PGSQL." + std::to_string(address.port), backlog, 0777)};
     }
     const auto name = address.host + ":" + std::to_string(address.port);
     addrinfo hints{};
