@@ -86,17 +86,7 @@ kv_service::kv_service(const config::kv_settings& settings, std::string config_f
 }
 
 kv_service::~kv_service() {
-    threads_.stop();
-    {
-        const std::lock_guard lock(tasks_mutex_);
-        ending_ = true;
-    }
-    tasks_wake_.notify_all();
-    if (maintenance_thread_.joinable()) maintenance_thread_.join();
-    if (expiry_thread_.joinable()) expiry_thread_.join();
-    log_ending_ = true;
-    store.log().stop_waiting();
-    if (log_thread_.joinable()) log_thread_.join();
+    stop_threads();
 }
 
 void kv_service::start_threads() {
@@ -363,7 +353,8 @@ void kv_service::close_clients() {
     }
 }
 
-bool kv_service::finish() {
+// The log's writer last: what the others do may wait for it.
+void kv_service::stop_threads() {
     threads_.stop();
     {
         const std::lock_guard lock(tasks_mutex_);
@@ -375,6 +366,10 @@ bool kv_service::finish() {
     log_ending_ = true;
     store.log().stop_waiting();
     if (log_thread_.joinable()) log_thread_.join();
+}
+
+bool kv_service::finish() {
+    stop_threads();
     return store.close(wall_clock_ms());
 }
 

@@ -106,6 +106,7 @@ class kv_service final : public kvstore::host {
   private:
     friend class kv_session;
     void begin(net::accepted_socket socket, bool is_control);
+    void stop_threads();
     void log_progress();
     static void tell_waiting(kv_room& room);
     void write_log();
