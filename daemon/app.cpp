@@ -110,6 +110,7 @@ void app::build() {
     kv_ = std::make_unique<kv_service>(current_.kv, options_.config_file, plain, log_);
     for (auto& worker : workers_) {
         worker->on_tick([this, &on = *worker](net::clock_time) { kv_->tick(on); });
+        worker->on_turn_end([this, &on = *worker] { kv_->end_turn(on); });
     }
 }
 

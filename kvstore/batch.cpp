@@ -116,6 +116,7 @@ void batch::flush() {
         changed_.clear();
         clears_all_ = false;
         waits_for_ = number;
+        appended_ = true;
     }
     if (!store_.waits_for_disk()) return;
     // What was read here may hang on records of others that are not safe yet.
@@ -134,6 +135,7 @@ void batch::let_go() {
 log_number batch::finish() {
     release();
     if (room_ > 0) store_.log().give_back(std::exchange(room_, 0));
+    if (hurries) hurry();
     const auto out = store_.waits_for_disk() ? waits_for_ : 0;
     waits_for_ = 0;
     return out <= store_.log().safe() ? 0 : out;

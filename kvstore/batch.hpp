@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kvstore/store.hpp"
@@ -18,7 +19,8 @@ class batch {
     batch(const batch&) = delete;
     batch& operator=(const batch&) = delete;
 
-    time_ms now = 0;  // of the commands that come next
+    time_ms now = 0;      // of the commands that come next
+    bool hurries = true;  // finish() calls hurry(); otherwise the owner does
 
     // Locks these, in addition to nothing: what was held and is not among them is finished first.
     // `ids` in any order. A span of one that is held already costs a comparison.
@@ -51,11 +53,14 @@ class batch {
     // At its end: the reply to what was done, and to what was read,
     // may go out when log().safe() has reached the result (0: at once).
     log_number finish();
+    // Wakes the log's writer if there are new records for it: once for many clients' batches.
+    void hurry() {
+        if (std::exchange(appended_, false)) store_.log().hurry();
+    }
     // Ends the record when it has become long; between commands.
     void breathe() {
         if (payload_.size() > long_record) flush();
     }
-    [[nodiscard]] bool has_changes() const noexcept { return !payload_.empty(); }
 
   private:
     static constexpr std::size_t long_record = std::size_t{1} << 20;
@@ -73,6 +78,7 @@ class batch {
     std::uint64_t room_ = 0;  // bytes of payload that the log has promised
     log_number waits_for_ = 0;
     bool clears_all_ = false;
+    bool appended_ = false;  // since the last hurry()
 };
 
 }  // namespace sluice::kvstore

@@ -218,6 +218,7 @@ bool store::close(time_ms now) {
     const auto last = log_.last();
     auto failed = log_.close();
     is_closing_ = true;
+    if (clock != nullptr) close_by_ = clock() + most_closing;
     const auto error = save_all(now, [] {});
     if (!error.empty() || failed) {
         say_("error",

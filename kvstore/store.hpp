@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -60,7 +61,9 @@ class store {
     // Blocking, before any other thread: takes the directory's lock, replays the log, begins a new
     // segment. Throws cannot_open.
     void open(time_ms now);
-    // Blocking, after every client has gone: saves what is unsaved. False: something could not be.
+    // Blocking, after every client has gone: saves what is unsaved, for at most most_closing, so
+    // that nobody kills us meanwhile; the log keeps the rest. False: something could not be saved.
+    static constexpr auto most_closing = std::chrono::seconds(30);
     bool close(time_ms now);
 
     // The project's place in the registry; its data may be absent. Not while holding a project.
@@ -184,6 +187,7 @@ class store {
     log_number log_start_ = 1;      // the first number of this run
     log_number held_at_start_ = 0;  // the last record that the log had then
     bool is_closing_ = false;
+    monotonic close_by_{};
     write_log log_;
 };
 

@@ -220,6 +220,7 @@ std::string store::write_file(snapshot& from, log_number safe_up_to, const pause
         unsafe = wait_for_log(safe_up_to, pause);
         if (!unsafe.empty()) return std::make_error_code(std::errc::operation_canceled);
         if (const auto error = files_.rename(draft, path)) return error;
+        if (is_closing_) return {};  // once for all, in save_all()
         return files_.sync_directory(directory_);
     };
     const auto error = attempt();
@@ -291,11 +292,28 @@ std::string store::save_all(time_ms now, const pause_call& pause) {
         break;
     }
     std::string first_error;
+    std::size_t left_to_log = 0;
     for (std::size_t i = 0; i < unsaved.size(); ++i) {
+        if (is_closing_ && clock != nullptr && clock() >= close_by_) {
+            const std::lock_guard lock(unsaved[i]->mutex);
+            contents[i]->abandon(*unsaved[i]);
+            ++left_to_log;
+            continue;
+        }
         const auto error =
             copy_slices(*unsaved[i], *contents[i], contents[i]->header().covers, now, pause);
         if (first_error.empty()) first_error = error;
         contents[i].reset();
+    }
+    if (is_closing_) {
+        if (const auto error = files_.sync_directory(directory_)) {
+            return directory_ + ": " + error.message();
+        }
+    }
+    if (left_to_log > 0) {
+        say_("warning", "the files of " + std::to_string(left_to_log) +
+                            " changed projects were not written in time; the log keeps their "
+                            "changes, and the next start reads them from there");
     }
     release_log();
     if (first_error.empty()) counts.last_checkpoint_ms.store(now);

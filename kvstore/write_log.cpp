@@ -198,12 +198,20 @@ log_number write_log::append(std::string_view payload, std::uint64_t reserved) {
         last_.store(number, std::memory_order_release);
         unwritten_.store(unwritten_.load(std::memory_order_relaxed) + cost,
                          std::memory_order_relaxed);
-        wakes = sleeping_ && !woken_ &&
-                (wake_on_ == wake_on::any_append || pending_.size() >= log_limits::many_chunks);
+        wakes = sleeping_ && !woken_ && pending_.size() >= log_limits::many_chunks;
         if (wakes) woken_ = true;
     }
     if (wakes) wake_.notify_one();
     return number;
+}
+
+void write_log::hurry() {
+    {
+        const std::lock_guard guard(mutex_);
+        if (!sleeping_ || woken_ || wake_on_ == wake_on::pressure || pending_.empty()) return;
+        woken_ = true;
+    }
+    wake_.notify_one();
 }
 
 std::string write_log::why() const {

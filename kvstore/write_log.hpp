@@ -64,7 +64,10 @@ class write_log {
     [[nodiscard]] admission reserve(std::uint64_t bytes);
     void give_back(std::uint64_t bytes);
     // Uses up the reservation, of which the payload may be a part. Numbers are in order of calls.
+    // Whoever appends calls hurry() when it has appended what it has for now: a writer that is
+    // woken by the first record of many syncs that one, and the others wait for the next sync.
     log_number append(std::string_view payload, std::uint64_t reserved);
+    void hurry();
 
     [[nodiscard]] log_number last() const noexcept { return last_.load(std::memory_order_acquire); }
     // Policy always: synced. Otherwise: handed to the kernel.

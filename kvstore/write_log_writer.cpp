@@ -60,12 +60,17 @@ std::error_code write_log::close() {
 
 void write_log::take_pending(bool all) {
     const std::lock_guard guard(mutex_);
-    if (pending_.empty()) return;
+    if (pending_.empty()) {
+        if (now_ >= collect_until_) collecting_ = false;
+        return;
+    }
     if (!all && pending_.size() < many_chunks) {
         if (!std::exchange(collecting_, true)) collect_until_ = now_ + collect_for;
         if (now_ < collect_until_) return;
     }
-    collecting_ = false;
+    // Where records came, more will: while it collects nobody has to wake it.
+    collecting_ = !all;
+    collect_until_ = now_ + collect_for;
     if (writing_.empty()) {
         writing_.swap(pending_);
         return;

@@ -207,6 +207,12 @@ void kv_service::tick(net::worker& on) {
     if (!room.waiting.empty()) tell_waiting(room);
 }
 
+void kv_service::end_turn(net::worker& on) {
+    auto& room = room_of(on);
+    room.changes.hurry();
+    if (!room.replies.empty()) kv_session::send_all_put_off(room);
+}
+
 // --- maintenance ---
 
 bool kv_service::rest(milliseconds time) {

@@ -42,12 +42,20 @@ using kv_session_list =
 
 // What one worker has for its clients; touched by that worker only, but for the counters.
 struct kv_room {
-    explicit kv_room(kvstore::store& store) : changes(store) {}
+    explicit kv_room(kvstore::store& store) : changes(store) { changes.hurries = false; }
 
     kvstore::reply_buffer reply;
     kvstore::batch changes;
     metrics::kv_counters counts;
     kv_session_list sessions;
+    // Small replies of this turn, one behind the other in put_off.
+    struct late_reply {
+        kv_session* to_whom = nullptr;  // null: sent already
+        std::size_t from = 0;
+        std::size_t to = 0;
+    };
+    std::string put_off;
+    std::vector<late_reply> replies;
     std::vector<std::weak_ptr<kv_session>> waiting;  // for the log
     std::atomic<bool> anyone_waits{false};           // read by the log's writer
     std::shared_ptr<const config::kv_settings> settings;
@@ -85,6 +93,9 @@ class kv_service final : public kvstore::host {
     // On the worker: the session's log_moved() is called when the log has moved.
     void wait_for_log(net::worker& on, std::weak_ptr<kv_session> who, kvstore::log_number until);
     void tick(net::worker& on);  // every 100 ms, on the worker
+    // On the worker, after every turn: the clients' changes go to the log together, and small
+    // replies to the clients.
+    void end_turn(net::worker& on);
 
     // --- kvstore::host ---
     void start_loading(std::shared_ptr<kvstore::project> which) override;

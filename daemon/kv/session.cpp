@@ -14,6 +14,9 @@ using std::chrono::steady_clock;
 constexpr std::size_t most_unread = 262144;
 constexpr auto last_words = std::chrono::seconds(2);
 constexpr std::uint8_t tls_handshake = 0x16;
+// Longer replies are sent at once.
+constexpr std::size_t most_put_off = 4096;
+constexpr std::size_t most_room_put_off = std::size_t{1} << 20;
 
 void set_tcp_options(int descriptor, const config::kv_settings& from) {
     const auto set = [&](int level, int name, int value) {
@@ -172,10 +175,7 @@ bool kv_session::take_replies(kvstore::reply_buffer& reply, kvstore::log_number 
     protocol::outgoing out;
     reply.pass_to(out);
     if (waits_for == 0) {
-        auto& counts = service_.room_of(home_).counts;
-        counts.bytes_sent.add(out.size());
-        stream_.send(out);
-        client_.card->unsent.store(stream_.backlog(), std::memory_order_relaxed);
+        send(out);
         reply.clear();
         return true;
     }
@@ -187,6 +187,52 @@ bool kv_session::take_replies(kvstore::reply_buffer& reply, kvstore::log_number 
     waits_ = waiting::log;
     service_.wait_for_log(home_, weak_from_this(), waits_for);
     return false;
+}
+
+void kv_session::send(protocol::outgoing& out) {
+    auto& room = service_.room_of(home_);
+    room.counts.bytes_sent.add(out.size());
+    if (stream_.is_open() && out.size() <= most_put_off && stream_.backlog() == 0) {
+        const auto from = room.put_off.size();
+        out.save_rest(0, room.put_off);
+        out.clear();
+        room.replies.push_back({this, from, room.put_off.size()});
+        has_put_off_ = true;
+        return;
+    }
+    send_put_off();
+    stream_.send(out);
+    client_.card->unsent.store(stream_.backlog(), std::memory_order_relaxed);
+}
+
+void kv_session::send_now(std::string_view bytes) {
+    protocol::outgoing out;
+    out.pass(protocol::as_bytes(bytes));
+    stream_.send(out);
+    client_.card->unsent.store(stream_.backlog(), std::memory_order_relaxed);
+}
+
+void kv_session::send_put_off() {
+    if (!std::exchange(has_put_off_, false)) return;
+    auto& room = service_.room_of(home_);
+    for (auto& one : room.replies) {
+        if (one.to_whom != this) continue;
+        one.to_whom = nullptr;
+        send_now(std::string_view(room.put_off).substr(one.from, one.to - one.from));
+    }
+}
+
+// Clients that get their replies together send their next commands together: fewer wake-ups for
+// both sides. A session lives to the end of the turn that it ends in.
+void kv_session::send_all_put_off(kv_room& room) {
+    for (const auto& one : room.replies) {
+        if (one.to_whom == nullptr) continue;
+        one.to_whom->has_put_off_ = false;
+        one.to_whom->send_now(std::string_view(room.put_off).substr(one.from, one.to - one.from));
+    }
+    room.replies.clear();
+    room.put_off.clear();
+    if (room.put_off.capacity() > most_room_put_off) std::string().swap(room.put_off);
 }
 
 bool kv_session::log_moved() {
@@ -215,8 +261,7 @@ bool kv_session::log_moved() {
     held_writes_.clear();
     protocol::outgoing out;
     out.pass(protocol::as_bytes(replies));
-    service_.room_of(home_).counts.bytes_sent.add(out.size());
-    stream_.send(out);
+    send(out);
     if (closes_) {
         end_after_replies();
     } else {
@@ -228,6 +273,7 @@ bool kv_session::log_moved() {
 void kv_session::end_after_replies() {
     if (has_ended_) return end_now();
     waits_ = waiting::over;
+    send_put_off();
     stream_.finish();
     home_.deadlines().set(deadline_, steady_clock::now() + last_words);
 }
@@ -235,7 +281,7 @@ void kv_session::end_after_replies() {
 void kv_session::say_and_close(std::string_view text) {
     protocol::outgoing out;
     out.pass(protocol::as_bytes(text));
-    stream_.send(out);
+    send(out);
     end_after_replies();
 }
 
@@ -265,6 +311,7 @@ void kv_session::on_end(end) {
 void kv_session::end_now() {
     waits_ = waiting::over;
     net::deadline_list::cancel(deadline_);
+    send_put_off();
     stream_.close();
 }
 
@@ -278,8 +325,7 @@ void kv_session::push(const std::string& line) {
     }
     protocol::outgoing out;
     out.pass(protocol::as_bytes(line));
-    stream_.send(out);
-    client_.card->unsent.store(stream_.backlog(), std::memory_order_relaxed);
+    send(out);
 }
 
 void kv_session::reconfigure() {

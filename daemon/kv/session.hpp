@@ -27,6 +27,8 @@ class kv_session final : public net::stream_owner,
     // The log has moved on: replies that were held may go, or commands that found no room.
     // True: it still waits.
     [[nodiscard]] bool log_moved();
+    // At the end of a worker's turn.
+    static void send_all_put_off(kv_room& room);
     void end_now() override;
     // The settings have changed.
     void reconfigure() override;
@@ -39,6 +41,10 @@ class kv_session final : public net::stream_owner,
     // TLS, if the first byte says so. False: not now, or the connection has ended.
     [[nodiscard]] bool settle_tls();
     void work();
+    // Now or at the end of the turn, in order.
+    void send(protocol::outgoing& out);
+    void send_now(std::string_view bytes);
+    void send_put_off();
     [[nodiscard]] bool take_replies(kvstore::reply_buffer& reply, kvstore::log_number waits_for);
     [[nodiscard]] bool is_behind() const;
     void go_on_later();
@@ -58,11 +64,11 @@ class kv_session final : public net::stream_owner,
     bool tls_settled_ = false;
     bool has_ended_ = false;  // the client's side is closed
     bool closes_ = false;     // after the replies that are held
+    bool has_put_off_ = false;
     kvstore::log_number held_for_ = 0;
     std::string held_;  // replies until the log is safe
     std::vector<kvstore::reply_buffer::span> held_writes_;
     std::uint64_t counted_in_ = 0;
-    std::uint64_t counted_out_ = 0;
     net::stream stream_;
     struct idle_deadline : net::deadline {
         explicit idle_deadline(kv_session& owner)

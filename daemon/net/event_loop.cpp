@@ -110,6 +110,8 @@ void event_loop::end_turn() {
         if (who != nullptr) who->on_again();
     }
     std::erase(again_, nullptr);
+    for (const auto& call : turn_ends_)
+        call();
     // Destructors may bury more.
     while (!graves_.empty()) {
         const auto dead = std::move(graves_);

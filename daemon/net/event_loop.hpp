@@ -64,6 +64,8 @@ class event_loop {
     void stop();
 
     void on_tick(std::function<void(clock_time)> call) { ticks_.push_back(std::move(call)); }
+    // Called at the end of every turn, after all watchers.
+    void on_turn_end(std::function<void()> call) { turn_ends_.push_back(std::move(call)); }
     void run();
     // For one thread that is alone, after run(): does what has been left. False: there was nothing.
     bool finish();
@@ -80,6 +82,7 @@ class event_loop {
     std::vector<watcher*> again_;
     std::vector<std::shared_ptr<void>> graves_;
     std::vector<std::function<void(clock_time)>> ticks_;
+    std::vector<std::function<void()>> turn_ends_;
     std::span<epoll_event> turn_;  // what is being dispatched
     std::mutex mutex_;
     std::vector<std::function<void()>> inbox_;

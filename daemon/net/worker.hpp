@@ -26,6 +26,7 @@ class worker {
     void post(std::function<void()> work) { loop_.post(std::move(work)); }
     // Called on the worker with every tick; add before start().
     void on_tick(std::function<void(clock_time)> call) { loop_.on_tick(std::move(call)); }
+    void on_turn_end(std::function<void()> call) { loop_.on_turn_end(std::move(call)); }
     void start();
     void stop() { loop_.stop(); }
     void join() {

@@ -255,6 +255,30 @@ TEST_F(store, log_of_a_refused_project_stays_also_after_close) {
     EXPECT_EQ(world.loaded(1).size(), 2U);
 }
 
+// Each look at it is ten seconds later.
+kvstore::monotonic slow_clock() {
+    static kvstore::monotonic now{std::chrono::hours(1)};
+    return now += std::chrono::seconds(10);
+}
+
+TEST_F(store, close_leaves_to_the_log_what_takes_too_long) {
+    start();
+    for (int i = 1; i <= 20; ++i) {
+        send("SELECT " + std::to_string(i));
+        send("SET a " + std::to_string(i));
+    }
+    world.db->clock = &slow_clock;
+    ASSERT_TRUE(world.close());
+    EXPECT_TRUE(world.files.exists("db/project-1.json"));
+    EXPECT_FALSE(world.files.exists("db/project-20.json"));
+    start();
+    for (int i = 1; i <= 20; ++i) {
+        send("SELECT " + std::to_string(i));
+        EXPECT_EQ(send("GET a"),
+                  "$" + std::to_string(std::to_string(i).size()) + "|" + std::to_string(i));
+    }
+}
+
 TEST_F(store, close_leaves_a_log_that_holds_nothing) {
     start();
     send("SELECT 1");
