@@ -136,6 +136,17 @@ constexpr std::array global_rows{
     pg<choice<pool_mode>, &p::pool_mode>("postgres.pool_mode", "", restart,
                                          "When a server connection goes back to the pool: after a "
                                          "session, a transaction or a statement."),
+    pg<choice<session_state>, &p::session_state>(
+        "postgres.session_state", "", live,
+        "What of a session follows its client from one transaction to the next: full, "
+        "settings_only, or off (as in PgBouncer). For new clients. See `docs/sessions.md`."),
+    pg<limit, &p::max_pinned>("postgres.max_pinned", "clients", live,
+                              "Clients of one pool that may keep their server connection because "
+                              "of what they have made on it (temporary tables, locks, …); 0: any "
+                              "number."),
+    pg<duration, &p::pin_timeout>("postgres.pin_timeout", "seconds", live,
+                                  "A client that keeps a server connection and runs nothing on it "
+                                  "is ended after this; 0: never. For new clients."),
     pg<positive, &p::pool_size>("postgres.pool_size", "connections", live,
                                 "Server connections of one pool, that is of one database and "
                                 "user; exact over all threads."),
@@ -330,6 +341,9 @@ constexpr std::array database_rows{
         "Any libpq connection string. A user in it is the upstream user for everyone; without one "
         "each client's own user and password are used. Without the key, libpq's defaults hold."),
     db<choice<pool_mode>, &d::pool_mode>("pool_mode", "", restart, "As in `postgres`."),
+    db<choice<session_state>, &d::session_state>("session_state", "", live, "As in `postgres`."),
+    db<limit, &d::max_pinned>("max_pinned", "clients", live, "As in `postgres`."),
+    db<duration, &d::pin_timeout>("pin_timeout", "seconds", live, "As in `postgres`."),
     db<positive, &d::pool_size>("pool_size", "connections", live, "As in `postgres`."),
     db<limit, &d::min_pool_size>("min_pool_size", "connections", live, "As in `postgres`."),
     db<limit, &d::reserve_pool_size>("reserve_pool_size", "connections", live, "As in `postgres`."),
@@ -353,6 +367,8 @@ constexpr std::array user_rows{
                                "A password or a verifier that `sluice hash-password` made. "
                                "Needed by auth_type cleartext and scram-sha-256."),
     us<choice<pool_mode>, &u::pool_mode>("pool_mode", "", restart, "As in `postgres`."),
+    us<choice<session_state>, &u::session_state>("session_state", "", live, "As in `postgres`."),
+    us<duration, &u::pin_timeout>("pin_timeout", "seconds", live, "As in `postgres`."),
     us<positive, &u::pool_size>("pool_size", "connections", live, "As in `postgres`."),
     us<limit, &u::reserve_pool_size>("reserve_pool_size", "connections", live, "As in `postgres`."),
     us<limit, &u::max_user_connections>("max_user_connections", "connections", live,

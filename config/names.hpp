@@ -27,6 +27,12 @@ inline constexpr std::array names_of<log_format>{name_pair<log_format>{log_forma
                                                  name_pair<log_format>{log_format::json, "json"}};
 
 template <>
+inline constexpr std::array names_of<session_state>{
+    name_pair<session_state>{session_state::full, "full"},
+    name_pair<session_state>{session_state::settings_only, "settings_only"},
+    name_pair<session_state>{session_state::off, "off"}};
+
+template <>
 inline constexpr std::array names_of<pool_mode>{
     name_pair<pool_mode>{pool_mode::session, "session"},
     name_pair<pool_mode>{pool_mode::transaction, "transaction"},

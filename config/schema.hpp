@@ -18,6 +18,8 @@ using namespace std::chrono_literals;
 enum class log_level { debug, info, warning, error };
 enum class log_format { text, json };
 enum class pool_mode { session, transaction, statement };
+// What of a session is kept from one transaction to the next: docs/sessions.md.
+enum class session_state { full, settings_only, off };
 enum class auth_type { trust, cleartext, scram_sha_256, cert, passthrough };
 enum class fsync_policy { always, everysec, never };
 enum class tls_mode { disable, allow, require, verify_ca, verify_full };
@@ -60,6 +62,9 @@ struct database_settings {
     std::optional<std::uint32_t> max_db_connections;
     std::optional<std::uint32_t> max_db_client_connections;
     std::optional<milliseconds> server_lifetime;
+    std::optional<config::session_state> session_state;
+    std::optional<std::uint32_t> max_pinned;
+    std::optional<milliseconds> pin_timeout;
 
     bool operator==(const database_settings&) const = default;
 };
@@ -76,6 +81,8 @@ struct user_settings {
     std::optional<milliseconds> transaction_timeout;
     std::optional<milliseconds> idle_transaction_timeout;
     std::optional<milliseconds> client_idle_timeout;
+    std::optional<config::session_state> session_state;
+    std::optional<milliseconds> pin_timeout;
 
     bool operator==(const user_settings&) const = default;
 };
@@ -87,6 +94,9 @@ struct postgres_settings {
     milliseconds passthrough_cache = 5min;  // how long a proved passthrough password is believed
 
     config::pool_mode pool_mode = config::pool_mode::transaction;
+    config::session_state session_state = config::session_state::full;
+    std::uint32_t max_pinned = 0;    // clients of one pool that may keep their connection; 0: all
+    milliseconds pin_timeout = 0ms;  // of a client that keeps one and does nothing; 0: none
     std::uint32_t pool_size = 20;
     std::uint32_t min_pool_size = 0;
     std::uint32_t reserve_pool_size = 0;

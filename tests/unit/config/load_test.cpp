@@ -199,9 +199,9 @@ postgres:
     database_settings database;
     database.url = "host=db";
     EXPECT_EQ(pg.databases.at("*"), database);
-    database = {"dbname=x", pool_mode::statement, 1, 1, 2, 3, 4, 5min};
+    database = {"dbname=x", pool_mode::statement, 1, 1, 2, 3, 4, 5min, {}, {}, {}};
     EXPECT_EQ(pg.databases.at("my app"), database);
-    const user_settings user{"pw", pool_mode::session, 6, 7, 8, 9, 10s, 11s, 12s, 0ms};
+    const user_settings user{"pw", pool_mode::session, 6, 7, 8, 9, 10s, 11s, 12s, 0ms, {}, {}};
     EXPECT_EQ(pg.users->at("bob"), user);
 }
 
