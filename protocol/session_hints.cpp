@@ -1,7 +1,6 @@
 #include "protocol/session_hints.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "protocol/hint_table.hpp"
 #include "protocol/sql_words.hpp"
