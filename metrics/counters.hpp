@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace sluice::metrics {
 
@@ -52,6 +53,11 @@ class histogram {
     counter sum_ns_;
 };
 
+// Why clients keep their server connection between transactions: pool::pin_reason.
+inline constexpr std::array<std::string_view, 10> pin_reason_names{
+    "prepared", "temporary", "cursor",  "lock", "listening",
+    "setting",  "sequence",  "library", "seed", "unknown"};
+
 // One block per worker and pool (database and upstream user).
 struct alignas(64) pool_counters {
     counter queries;       // simple queries and extended batches that reached ReadyForQuery
@@ -71,6 +77,7 @@ struct alignas(64) pool_counters {
         rescued_connections;    // clients that left in a transaction without costing the connection
     counter moved_connections;  // server connections handed to another worker
     std::array<counter, 8> errors_by_class;  // error_class below
+    std::array<counter, pin_reason_names.size()> pins;
     histogram query_seconds;
     histogram transaction_seconds;
     histogram wait_seconds;

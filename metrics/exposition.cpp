@@ -52,6 +52,8 @@ void add(pool_snapshot& sum, const pool_snapshot& pool) {
     sum.workers.insert(sum.workers.end(), pool.workers.begin(), pool.workers.end());
     sum.size_limit += pool.size_limit;
     sum.reserve += pool.reserve;
+    for (std::size_t i = 0; i < sum.pinned.size(); ++i)
+        sum.pinned[i] += pool.pinned[i];
     sum.connections.active += pool.connections.active;
     sum.connections.idle += pool.connections.idle;
     sum.connections.login += pool.connections.login;
@@ -80,6 +82,7 @@ class page {
     std::string text() && {
         about_pools();
         about_traffic();
+        about_pins();
         about_errors();
         about_clients();
         if (kv_) about_kv(*kv_);
@@ -132,6 +135,7 @@ class page {
 
     void about_pools();
     void about_traffic();
+    void about_pins();
     void about_errors();
     void about_clients();
     void about_kv(const kv_snapshot& kv);
@@ -256,6 +260,32 @@ void page::about_errors() {
            as_double(over_workers(&worker_counters::protocol_errors)));
     sample(broken, {{"peer", "server"}},
            as_double(over_workers(&worker_counters::server_protocol_errors)));
+}
+
+void page::about_pins() {
+    auto& pins = family("sluice_pins_total",
+                        "Clients that began to keep their server connection between transactions.",
+                        MetricType::Counter);
+    for (const auto& [key, pool] : pools_) {
+        for (std::size_t i = 0; i < pin_reason_names.size(); ++i) {
+            std::uint64_t sum = 0;
+            for (const auto* block : pool.workers)
+                sum += block->pins[i].value();
+            auto labels = labels_of(key);
+            labels.push_back({"reason", std::string(pin_reason_names[i])});
+            sample(pins, std::move(labels), as_double(sum));
+        }
+    }
+    auto& pinned = family("sluice_pinned_clients",
+                          "Clients that keep their server connection between transactions.",
+                          MetricType::Gauge);
+    for (const auto& [key, pool] : pools_) {
+        for (std::size_t i = 0; i < pin_reason_names.size(); ++i) {
+            auto labels = labels_of(key);
+            labels.push_back({"reason", std::string(pin_reason_names[i])});
+            sample(pinned, std::move(labels), as_double(pool.pinned[i]));
+        }
+    }
 }
 
 void page::about_clients() {

@@ -4,6 +4,7 @@
 // meanwhile, must live until render() returns, and are never written.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -41,6 +42,7 @@ struct pool_snapshot {
     connection_states connections;
     client_states clients;
     double oldest_wait_seconds = 0;
+    std::array<std::uint64_t, pin_reason_names.size()> pinned{};  // clients, by reason
 };
 
 struct process_snapshot {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pool/client_message.hpp"
 #include "protocol/pg_build.hpp"
 
 namespace sluice::pool {
@@ -35,18 +36,6 @@ bool is_extended(char type) noexcept {
 }
 
 }  // namespace
-
-struct client_link::message {
-    frame_header header;
-    byte_span part;  // header and as much of the body as is here
-    byte_span body;
-    server_link* server;
-    outgoing& to_server;
-    outgoing& to_client;
-    bool passes = false;  // the rest of the body follows to the server
-
-    [[nodiscard]] bool whole() const noexcept { return part.size() == header.total(); }
-};
 
 client_link::client_link(parameter_table& table, statement_table& statements, std::uint64_t serial)
     : startup(table.none()),
@@ -163,6 +152,7 @@ void client_link::on_message(message& m) {
         case 'Q':
             return on_query(m);
         case 'F':
+            note_hints(m, unread_hints());
             m.server->unsynced = false;
             return pass(m, owed_kind::function_call);
         case 'P':
@@ -243,6 +233,7 @@ bool client_link::read_text(message& m, std::string_view sql) {
 void client_link::on_query(message& m) {
     const auto sql = as_text(m.body.first(m.whole() && !m.body.empty() ? m.body.size() - 1 : 0));
     if (read_text(m, sql)) return;
+    note_hints(m, m.whole() ? hints_of(m, sql) : unread_hints());
     auto note = note_unnamed(m);
     unnamed_.reset();
     m.server->batch.recording = false;
@@ -350,6 +341,7 @@ void client_link::on_parse(message& m) {
             if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
             unnamed_->query.assign(query);
             unnamed_->types.assign(types);
+            unnamed_->hints = hints_of(m, query);
         } else {
             unnamed_.reset();  // too long to keep: it works on this connection only
         }
@@ -362,7 +354,11 @@ void client_link::on_parse(message& m) {
     const auto query = in.text();
     const auto types = as_text(in.take_rest());
     if (!in.ok() || types.size() < 2) return reject("08P01", "invalid Parse message");
-    if (max_statements_ == 0) return pass(m, owed_kind::parse);
+    const auto hints = hints_of(m, query);
+    if (max_statements_ == 0) {
+        prepared_hints_ |= hints;  // of any name
+        return pass(m, owed_kind::parse);
+    }
     if (defer_name(m)) return;
     if (names_.contains(name)) {
         return fail_in_turn(m, "42P05",
@@ -373,7 +369,7 @@ void client_link::on_parse(message& m) {
     auto note = std::make_unique<owed_note>();
     note->name = name;
     note->restores_name = true;
-    names_.emplace(std::string(name), named_statement{what, false});
+    names_.emplace(std::string(name), named_statement{what, false, hints});
     m.server->unsynced = true;
     m.server->batch.recording = false;
     auto* counters = m.server->counters();
@@ -413,9 +409,15 @@ void client_link::on_bind(message& m) {
     if (name.empty()) {
         if (defer_unnamed(m)) return;
         bring_unnamed(m);
+        // Without a copy it was too long to be read, or there is none.
+        const bool is_there = m.server->unnamed_client == serial_;
+        note_bind(m, unnamed_ != nullptr ? unnamed_->hints : is_there ? unread_hints() : 0);
         return pass(m, owed_kind::bind);
     }
-    if (max_statements_ == 0) return pass(m, owed_kind::bind);
+    if (max_statements_ == 0) {
+        note_bind(m, prepared_hints_);
+        return pass(m, owed_kind::bind);
+    }
     if (defer_name(m)) return;
     const auto at = names_.find(name);
     if (at == names_.end()) {
@@ -430,6 +432,7 @@ void client_link::on_bind(message& m) {
         m.server->batch.answered = false;
     }
     const auto what = at->second.what;
+    note_bind(m, at->second.hints);
     bring_statement(m, what);
     pass_renamed(m, portal.size() + 1, name, what->server_name, owed_kind::bind, what->id);
 }
@@ -616,6 +619,8 @@ void client_link::forget_statements() {
 void client_link::discard_all() {
     forget_statements();
     wanted = startup;
+    has_unknown_names_ = false;
+    prepared_hints_ = 0;
 }
 
 }  // namespace sluice::pool

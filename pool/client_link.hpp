@@ -8,7 +8,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "config/schema.hpp"
 #include "pool/parameters.hpp"
 #include "pool/server_link.hpp"
 #include "pool/statements.hpp"
@@ -56,6 +58,18 @@ class client_link {
     // No message goes to a server until the next hold(false): a cancel is under way.
     void hold(bool on) noexcept { held_ = on; }
     void set_max_statements(std::uint32_t limit) noexcept { max_statements_ = limit; }
+    // What is kept of the session between transactions; off in session mode.
+    void set_tracking(config::session_state what) noexcept { tracking_ = what; }
+    [[nodiscard]] config::session_state tracking() const noexcept { return tracking_; }
+    [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
+    // Names of the application's own settings that the client has mentioned.
+    [[nodiscard]] const std::vector<std::string>& own_settings() const noexcept {
+        return own_settings_;
+    }
+    // It has set something whose name is not known.
+    [[nodiscard]] bool has_unknown_names() const noexcept { return has_unknown_names_; }
+    // The server has said what is set.
+    void settings_are(const parameters& now);
 
     // What the server link has learnt on this client's behalf.
     void server_reported(std::string_view name, std::string_view value, bool is_own_change);
@@ -93,6 +107,17 @@ class client_link {
     void bring_statement(message& m, const statement_ptr& wanted_statement);
     void bring_unnamed(message& m);
     void make_room(message& m) const;
+    // client_hints.cpp
+    [[nodiscard]] std::uint32_t hints_of(const message& m, std::string_view sql);
+    [[nodiscard]] std::uint32_t unread_hints() const noexcept;
+    void note_hints(message& m, std::uint32_t bits);
+    void note_bind(message& m, std::uint32_t bits) {
+        if (bits == 0) return;
+        note_bound_names(m, bits);
+        note_hints(m, bits);
+    }
+    void note_bound_names(const message& m, std::uint32_t bits);
+    void guard_sequences(message& m, std::uint32_t bits);
     void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
     [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;
     [[nodiscard]] std::size_t needed_for(const protocol::frame_header& header) const noexcept;
@@ -104,6 +129,14 @@ class client_link {
     statement_table& statements_;
     statement_names names_;
     std::unique_ptr<unnamed_statement> unnamed_;
+    std::vector<std::string> own_settings_;
+    std::shared_ptr<const protocol::hint_words> words_;  // of edition words_edition_
+    std::uint32_t words_edition_ = 0;
+    std::uint32_t prepared_hints_ = 0;  // of what EXECUTE may run
+    const parameter_set* strings_seen_ = nullptr;
+    bool standard_strings_ = true;
+    bool has_unknown_names_ = false;
+    config::session_state tracking_ = config::session_state::full;
     std::uint64_t unnamed_count_ = 0;
     std::uint64_t serial_;
     std::uint64_t message_left_ = 0;

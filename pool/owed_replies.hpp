@@ -44,13 +44,14 @@ enum class owed_kind : std::uint8_t {
 enum class reply_for : std::uint8_t { client, nobody, faked };
 
 // Whose message it was: the client's (or part of carrying it out), or one of our own between the
-// client's, whose failure means something else.
-enum class errand : std::uint8_t { of_client, settings, clean_up };
+// client's, whose failure means something else. question: what the session has become.
+enum class errand : std::uint8_t { of_client, settings, question, clean_up };
 
 // A client's unnamed statement, so that another connection can be given it.
 struct unnamed_statement {
     std::string query;
     std::string types;
+    std::uint32_t hints = 0;
 };
 
 // What a message that may still fail has changed here already.

@@ -58,29 +58,100 @@ void append_quoted_name(std::string& out, std::string_view name) {
     out += '"';
 }
 
+// Who the session is, in the order in which they are to be set.
+constexpr std::array<std::string_view, 2> identity_names{"session_authorization", "role"};
+
+bool is_identity(std::string_view name) noexcept {
+    return same_name(name, identity_names[0]) || same_name(name, identity_names[1]);
+}
+
+bool has_identity(const parameter_set& set) noexcept {
+    return set.find(identity_names[0]) != nullptr || set.find(identity_names[1]) != nullptr;
+}
+
+bool same_identity(const parameter_set& a, const parameter_set& b) noexcept {
+    return std::all_of(identity_names.begin(), identity_names.end(), [&](std::string_view name) {
+        const auto* x = a.find(name);
+        const auto* y = b.find(name);
+        return x == nullptr || y == nullptr ? x == y : *x == *y;
+    });
+}
+
+void append_set(std::string& out, std::string_view name, std::string_view value) {
+    out += out.empty() ? "SELECT pg_catalog.set_config(" : ",pg_catalog.set_config(";
+    append_literal(out, name);
+    out += ',';
+    append_literal(out, value);
+    out += ",false)";
+}
+
 // Parameters whose check in PostgreSQL depends on the value alone.
-constexpr std::array<std::string_view, 22> value_checked{"application_name",
-                                                         "bytea_output",
-                                                         "client_encoding",
-                                                         "client_min_messages",
-                                                         "datestyle",
-                                                         "default_transaction_deferrable",
-                                                         "default_transaction_isolation",
-                                                         "default_transaction_read_only",
-                                                         "escape_string_warning",
-                                                         "extra_float_digits",
-                                                         "idle_in_transaction_session_timeout",
-                                                         "intervalstyle",
-                                                         "jit",
-                                                         "lock_timeout",
-                                                         "search_path",
-                                                         "standard_conforming_strings",
-                                                         "statement_timeout",
-                                                         "synchronous_commit",
-                                                         "timezone",
-                                                         "work_mem",
-                                                         "xmloption",
-                                                         "plan_cache_mode"};
+constexpr std::array value_checked =
+    std::to_array<std::string_view>({"application_name",
+                                     "array_nulls",
+                                     "backslash_quote",
+                                     "bytea_output",
+                                     "check_function_bodies",
+                                     "client_connection_check_interval",
+                                     "client_encoding",
+                                     "client_min_messages",
+                                     "constraint_exclusion",
+                                     "cursor_tuple_fraction",
+                                     "datestyle",
+                                     "debug_pretty_print",
+                                     "default_transaction_deferrable",
+                                     "default_transaction_isolation",
+                                     "default_transaction_read_only",
+                                     "effective_cache_size",
+                                     "escape_string_warning",
+                                     "extra_float_digits",
+                                     "from_collapse_limit",
+                                     "gin_fuzzy_search_limit",
+                                     "hash_mem_multiplier",
+                                     "idle_in_transaction_session_timeout",
+                                     "idle_session_timeout",
+                                     "intervalstyle",
+                                     "join_collapse_limit",
+                                     "lock_timeout",
+                                     "maintenance_work_mem",
+                                     "max_parallel_workers_per_gather",
+                                     "parallel_leader_participation",
+                                     "plan_cache_mode",
+                                     "quote_all_identifiers",
+                                     "random_page_cost",
+                                     "row_security",
+                                     "search_path",
+                                     "seq_page_cost",
+                                     "standard_conforming_strings",
+                                     "statement_timeout",
+                                     "synchronize_seqscans",
+                                     "synchronous_commit",
+                                     "timezone",
+                                     "transform_null_equals",
+                                     "work_mem",
+                                     "xmlbinary",
+                                     "xmloption"});
+constexpr std::array<std::string_view, 6> value_checked_families{
+    "cpu_", "enable_", "geqo", "jit", "lc_", "min_parallel_"};
+
+// A setting of the application's own is any text. Those of a language or an extension are checked
+// once that is loaded.
+bool is_free(std::string_view name) noexcept {
+    const auto dot = name.find('.');
+    if (dot == std::string_view::npos) return false;
+    const auto prefix = name.substr(0, dot);
+    return !prefix.starts_with("pl") && !prefix.starts_with("pg_") && prefix != "auto_explain" &&
+           prefix != "postgis";
+}
+
+bool cannot_fail(std::string_view name) noexcept {
+    const auto known = [&](std::string_view one) { return same_name(one, name); };
+    const auto starts = [&](std::string_view one) {
+        return name.size() > one.size() && same_name(name.substr(0, one.size()), one);
+    };
+    return is_free(name) || std::any_of(value_checked.begin(), value_checked.end(), known) ||
+           std::any_of(value_checked_families.begin(), value_checked_families.end(), starts);
+}
 
 template <class OnChange, class OnReset>
 void each_difference(const parameter_set& from, const parameter_set& to, OnChange change,
@@ -155,32 +226,46 @@ parameters parameter_table::intern(std::vector<parameter_set::entry> sorted) {
     return made;
 }
 
+// Settings are changed as the user that logged in; then authorization, and last the role, which is
+// checked against it.
 std::string settings_sql(const parameter_set& from, const parameter_set& to) {
+    std::vector<std::string> commands;
     std::string changes;
-    std::string resets;
+    std::vector<std::string> resets;
     each_difference(
         from, to,
         [&](const std::string& name, const std::string& value) {
-            changes +=
-                changes.empty() ? "SELECT pg_catalog.set_config(" : ",pg_catalog.set_config(";
-            append_literal(changes, name);
-            changes += ',';
-            append_literal(changes, value);
-            changes += ",false)";
+            if (!is_identity(name)) append_set(changes, name, value);
         },
         [&](const std::string& name) {
-            resets += resets.empty() && changes.empty() ? "RESET " : ";RESET ";
-            append_quoted_name(resets, name);
+            if (is_identity(name)) return;
+            resets.emplace_back("RESET ");
+            append_quoted_name(resets.back(), name);
         });
-    return changes + resets;
+    const bool differs = !changes.empty() || !resets.empty() || !same_identity(from, to);
+    const bool was_somebody = has_identity(from) && differs;
+    if (was_somebody) commands.emplace_back("RESET SESSION AUTHORIZATION;RESET ROLE");
+    if (!changes.empty()) commands.push_back(changes);
+    commands.insert(commands.end(), resets.begin(), resets.end());
+    if (was_somebody || !same_identity(from, to)) {
+        for (const auto name : identity_names) {
+            const auto* value = to.find(name);
+            if (value == nullptr) continue;
+            commands.emplace_back();
+            append_set(commands.back(), name, *value);
+        }
+    }
+    std::string out;
+    for (const auto& command : commands) {
+        if (!out.empty()) out += ';';
+        out += command;
+    }
+    return out;
 }
 
 bool change_cannot_fail(const parameter_set& from, const parameter_set& to) {
     bool safe = true;
-    const auto check = [&](const std::string& name) {
-        safe = safe && std::any_of(value_checked.begin(), value_checked.end(),
-                                   [&](std::string_view known) { return same_name(known, name); });
-    };
+    const auto check = [&](const std::string& name) { safe = safe && cannot_fail(name); };
     each_difference(
         from, to, [&](const std::string& name, const std::string&) { check(name); }, check);
     return safe;

@@ -1,8 +1,10 @@
 #include "pool/server_link.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "pool/client_link.hpp"
+#include "pool/server_frame.hpp"
 #include "pool/sqlstate.hpp"
 #include "protocol/pg_build.hpp"
 #include "protocol/pg_frame.hpp"
@@ -31,15 +33,6 @@ constexpr std::size_t whole_limit = 1U << 20;
 constexpr std::size_t prefix = 4096;
 
 }  // namespace
-
-struct server_link::frame_context {
-    char type;
-    byte_span part;  // header and as much of the body as is here
-    byte_span body;
-    client_link* client;
-    outgoing& to_client;
-    outgoing& to_server;
-};
 
 server_link::server_link(parameter_table& table, const std::vector<parameter_set::entry>& reported)
     : applied(table.none()),
@@ -84,9 +77,10 @@ std::size_t server_link::receive(byte_span in, client_link* client, outgoing& to
             break;
         }
         const bool data = header.type == 'D' || header.type == 'd';
-        const auto needed = data      ? protocol::frame_header::size
-                            : streams ? std::min(header.total(), prefix)
-                                      : header.total();
+        const bool asked = !owed.empty() && owed.head().why == errand::question;
+        const auto needed = data && !asked ? protocol::frame_header::size
+                            : streams      ? std::min(header.total(), prefix)
+                                           : header.total();
         if (rest.size() < needed) break;
         const auto part = rest.first(std::min(rest.size(), header.total()));
         frame_left_ = header.total() - part.size();
@@ -123,6 +117,7 @@ void server_link::on_frame(frame_context& frame) {
         case 'd':
         case 'H':
             if (owed.empty()) return desync();
+            if (owed.head().why == errand::question) return on_answer_row(frame);
             if (for_client(frame)) forward(frame);
             return;
         case 'Z':
@@ -207,50 +202,15 @@ void server_link::on_command_complete(frame_context& frame) {
     copy_in = false;
     auto& head = owed.head();
     if (head.kind != owed_kind::query && head.kind != owed_kind::execute) return desync();
-    if (!frame.body.empty() && head.why == errand::of_client) {  // also if the client has left
+    // Also if the client has left.
+    if (!frame.body.empty() && head.why == errand::of_client &&
+        (head.dest == reply_for::client || frame.client == nullptr)) {
         note_tag(as_text(frame.body.first(frame.body.size() - 1)), frame.client);
     }
     if (!frame.body.empty() && for_client(frame)) forward(frame);
     if (owed.head().kind == owed_kind::execute) {
         owed.pop();
         settle_head(frame.to_client, frame.client != nullptr);
-    }
-}
-
-void server_link::note_tag(std::string_view tag, client_link* client) {
-    if (tag.size() < 3) return;
-    switch (tag[0]) {
-        case 'S':
-            if (tag == "SET") left.settings = true;
-            return;
-        case 'R':
-            if (tag == "RESET") {
-                left.settings = true;
-                reset_seen_ = client != nullptr;
-            }
-            return;
-        case 'P':
-            if (tag == "PREPARE") left.statements = true;
-            return;
-        case 'L':
-            if (tag == "LISTEN") left.channels = true;
-            return;
-        case 'D':
-            if (tag == "DECLARE CURSOR") {
-                left.cursors = true;
-            } else if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") {
-                prepared.clear();
-                if (client != nullptr) client->forget_statements();
-                left.statements = false;
-                if (tag == "DISCARD ALL") {
-                    left = {};
-                    left.settings = client == nullptr;
-                    discard_seen_ = client != nullptr;
-                }
-            }
-            return;
-        default:
-            return;
     }
 }
 
@@ -272,6 +232,8 @@ void server_link::on_ready(frame_context& frame) {
         settings_owed_ = 0;
         if (!settings_failed_) applied = applying_;
         if (frame.client != nullptr) tell_reported(*frame.client, frame.to_client);
+    } else if (head.why == errand::question) {
+        on_answer_end(frame.client);
     } else if (head.dest == reply_for::client) {
         if (discard_seen_) {
             applied = parameters_.none();
@@ -281,6 +243,9 @@ void server_link::on_ready(frame_context& frame) {
         ++queries;
         if (counters_ != nullptr) counters_->queries.add();
         forward(frame);
+        if (std::exchange(reset_pending, false) && status_ == 'T' && frame.client != nullptr) {
+            restore_startup(*frame.client, frame.to_server);
+        }
     }
     owed.pop();
     settle_head(frame.to_client, frame.client != nullptr);
@@ -363,12 +328,13 @@ void server_link::on_parameter_status(frame_context& frame) {
         defaults_ = parameters_.with(defaults_, name, value);
     }
     if (frame.client == nullptr) {
-        if (!owed.empty() && owed.head().why == errand::of_client) left.settings = true;
+        if (!owed.empty() && owed.head().why == errand::of_client) hints |= protocol::hint_settings;
         return;
     }
     const bool own_change = for_client(frame);
     if (!owed.empty() && owed.head().why == errand::settings)
         return;  // the client is told when it is done
+    if (own_change) hints |= protocol::hint_settings;
     if (own_change && discard_seen_) {
         frame.client->server_reported(name, value, false);
     } else if (own_change) {
@@ -408,6 +374,8 @@ void server_link::on_error(frame_context& frame) {
         last_error_.assign(as_text(frame.part));
         if (head.why == errand::settings) {
             settings_failed_ = true;
+        } else if (head.why == errand::question) {
+            on_answer_error();
         } else {
             desync();  // a clean-up that fails leaves we do not know what
         }
@@ -531,63 +499,6 @@ bool server_link::apply_settings(client_link& client, outgoing& to_server, outgo
     });
     push({owed_kind::query, reply_for::nobody, errand::settings, 0, nullptr});
     return rides;
-}
-
-bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
-    if (message_cut_short || health_ != link_health::fine) return false;
-    frame_passes_ = false;
-    batch.recording = false;
-    if (reset_seen_ || discard_seen_) left.settings = true;
-    reset_seen_ = discard_seen_ = false;
-    for (std::size_t i = 0; i < owed.size(); ++i) {
-        auto& entry = owed.at(i);
-        if (entry.dest == reply_for::client) entry.dest = reply_for::nobody;
-        if (entry.note != nullptr) entry.note->restores_name = false;
-    }
-    bool needs_sync = unsynced || skipping;
-    if (copy_in && !copy_ended) {
-        to_server.build(
-            [](std::string& out) { protocol::append_copy_fail(out, "the client has left"); });
-        needs_sync = needs_sync || owed.head().kind == owed_kind::execute;
-    }
-    if (needs_sync) abort_batch(to_server);
-    return true;
-}
-
-bool server_link::clean_up(outgoing& to_server) {
-    if (!owed.empty() || unsynced || skipping || health_ != link_health::fine) return false;
-    std::string sql;
-    if (status_ != 'I') {
-        sql = "ROLLBACK";
-    } else if (left.any()) {
-        if (left.settings) {
-            sql += "RESET SESSION AUTHORIZATION;RESET ALL;";
-            applied = parameters_.none();
-        }
-        if (left.cursors) sql += "CLOSE ALL;";
-        if (left.channels) sql += "UNLISTEN *;";
-        if (left.statements) {
-            sql += "DEALLOCATE ALL;";
-            prepared.clear();
-        }
-        sql.pop_back();
-        left = {};
-    }
-    if (sql.empty()) return true;
-    unnamed_client = 0;
-    to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
-    push({owed_kind::query, reply_for::nobody, errand::clean_up, 0, nullptr});
-    return false;
-}
-
-void server_link::reset_session(const std::string& query, outgoing& to_server) {
-    if (query.empty()) return;
-    prepared.clear();
-    applied = parameters_.none();
-    left = {};
-    unnamed_client = 0;
-    to_server.build([&](std::string& out) { protocol::append_query(out, query); });
-    push({owed_kind::query, reply_for::nobody, errand::clean_up, 0, nullptr});
 }
 
 }  // namespace sluice::pool

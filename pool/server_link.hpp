@@ -5,12 +5,14 @@
 // during receive().
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
 #include "metrics/counters.hpp"
 #include "pool/owed_replies.hpp"
 #include "pool/parameters.hpp"
+#include "pool/session_state.hpp"
 #include "pool/statements.hpp"
 #include "protocol/outgoing.hpp"
 
@@ -24,16 +26,11 @@ enum class link_health : std::uint8_t {
     desynced,  // it sent what the protocol forbids at this point; close it
 };
 
-// Marks that a client may have left something behind, found in the tags of the server's replies.
-struct leftovers {
-    bool settings = false;    // SET, RESET
-    bool statements = false;  // SQL-level PREPARE
-    bool cursors = false;     // DECLARE CURSOR, perhaps WITH HOLD
-    bool channels = false;    // LISTEN
-
-    [[nodiscard]] bool any() const noexcept {
-        return settings || statements || cursors || channels;
-    }
+// What follows a transaction.
+enum class next_step : std::uint8_t {
+    release,  // nothing of the client's is on the connection but settings, which are known
+    wait,     // the server was asked; again when the link is idle
+    keep,     // pins: the client keeps the connection
 };
 
 // Why the server was told to cancel, which decides the text of the error that follows.
@@ -65,6 +62,10 @@ class server_link {
         return status_ == 'I' && owed.empty() && !unsynced && !skipping;
     }
     [[nodiscard]] bool awaiting_settings() const noexcept { return settings_owed_ > 0; }
+    // Something of the client's is under way, rather than a question of ours.
+    [[nodiscard]] bool owes_client() noexcept {
+        return !owed.empty() && owed.head().why == errand::of_client;
+    }
     // The frame that is being streamed to the client is not at its end.
     [[nodiscard]] bool in_frame() const noexcept { return frame_left_ > 0; }
 
@@ -72,6 +73,22 @@ class server_link {
     // False: the client's message has to wait for the outcome (see settings_failed()).
     [[nodiscard]] bool apply_settings(client_link& client, protocol::outgoing& to_server,
                                       protocol::outgoing& to_client);
+
+    // The client has the connection from now on.
+    void lease_to(const client_link& client) noexcept;
+    // idle(), and the client has all its answers: asks what the transaction has left behind if
+    // something hints at it.
+    [[nodiscard]] next_step end_transaction(client_link& client, protocol::outgoing& to_server);
+    // A pinned client idles: asks whether what pins it is gone. False: there is nothing to ask.
+    [[nodiscard]] bool ask_again(client_link& client, protocol::outgoing& to_server);
+    [[nodiscard]] bool needs_cleaning() const noexcept {
+        return (hints & cleaned_hints) != 0 || pins != 0;
+    }
+    // After a client that left something that no command takes away.
+    [[nodiscard]] bool is_spoilt() const noexcept {
+        return (pins & pin(pin_reason::library)) != 0 ||
+               (hints & (protocol::hint_library | protocol::hint_dblink)) != 0;
+    }
 
     // The client is gone in the middle of something. Turns everything owed into replies for nobody
     // and ends what it left open. False: not possible, close the connection.
@@ -83,6 +100,10 @@ class server_link {
     void reset_session(const std::string& query, protocol::outgoing& to_server);
 
     void set_counters(metrics::pool_counters* counters) noexcept { counters_ = counters; }
+    void set_knowledge(session_knowledge* known) noexcept { knowledge_ = known; }
+    [[nodiscard]] session_knowledge* knowledge() const noexcept { return knowledge_; }
+    // DEALLOCATE ALL and its like: nothing is prepared any more.
+    void forget_prepared();
     [[nodiscard]] const parameters& reported() const noexcept { return reported_; }
     [[nodiscard]] const parameters& defaults() const noexcept { return defaults_; }
     [[nodiscard]] const std::string& last_error() const noexcept { return last_error_; }
@@ -92,8 +113,12 @@ class server_link {
     // Shared with client_link, which writes the other direction.
     owed_replies owed;
     prepared_cache prepared;
-    parameters applied;  // settings the connection has now, above its defaults
-    leftovers left;
+    parameters applied;       // settings the connection has now, above its defaults
+    std::uint32_t hints = 0;  // protocol::session_hint bits of what ran since the last answer
+    pin_set pins = 0;
+    bool reset_pending = false;  // the batch that is under way goes back to startup values
+    // Sequences' last values may be another client's.
+    bool sequences_are_foreign = false;
     cancel_reason cancelled = cancel_reason::none;
     bool serves_session = false;  // session mode: the client's for good
     bool unsynced = false;        // extended messages were sent since the last Sync
@@ -151,6 +176,12 @@ class server_link {
     void tell_reported(client_link& client, protocol::outgoing& to_client);
     [[nodiscard]] bool try_again(frame_context& frame);
     void note_tag(std::string_view tag, client_link* client);
+    void ask(question which, const client_link& client, protocol::outgoing& to_server);
+    void on_answer_row(frame_context& frame);
+    void on_answer_error();
+    void on_answer_end(client_link* client);
+    void settle_pins(const client_link& client) noexcept;
+    void restore_startup(client_link& client, protocol::outgoing& to_server);
     [[nodiscard]] bool streamable(char type) const noexcept;
     [[nodiscard]] bool for_client(const frame_context& frame) noexcept;
     void desync() noexcept { health_ = link_health::desynced; }
@@ -160,7 +191,13 @@ class server_link {
     parameters defaults_;  // what it reported at login
     parameters applying_;  // sent, not yet confirmed
     metrics::pool_counters* counters_ = nullptr;
-    std::string last_error_;  // the ErrorResponse of failed settings or of the end, whole
+    session_knowledge* knowledge_ = nullptr;
+    session_answer answer_;
+    std::uint32_t asked_ = 0;  // questions under way, a bit each
+    bool answer_failed_ = false;
+    std::array<bool, questions> question_prepared_{};
+    std::uint64_t last_client_ = 0;  // serial number
+    std::string last_error_;         // the ErrorResponse of failed settings or of the end, whole
     std::uint64_t frame_left_ = 0;
     std::uint32_t settings_owed_ = 0;
     bool frame_passes_ = false;

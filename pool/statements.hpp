@@ -84,7 +84,8 @@ struct text_hash {
 // A client's name for a statement.
 struct named_statement {
     statement_ptr what;
-    bool described = false;  // the client was told the shape of its rows and may rely on it
+    bool described = false;   // the client was told the shape of its rows and may rely on it
+    std::uint32_t hints = 0;  // protocol::session_hint bits of its text
 };
 using statement_names =
     boost::unordered_flat_map<std::string, named_statement, text_hash, std::equal_to<>>;

@@ -44,6 +44,21 @@ void append_parse(std::string& out, std::string_view name, std::string_view quer
     frame_writer(out, 'P').text(name).text(query).bytes(types).finish();
 }
 
+void append_bind(std::string& out, std::string_view statement,
+                 const std::vector<std::string_view>& parameters) {
+    frame_writer frame(out, 'B');
+    const auto count = static_cast<unsigned>(parameters.size());
+    frame.text("").text(statement).bytes({"\0\0", 2});
+    frame.byte(static_cast<char>(count >> 8)).byte(static_cast<char>(count));
+    for (const auto value : parameters)
+        frame.u32(static_cast<std::uint32_t>(value.size())).bytes(value);
+    frame.bytes({"\0\0", 2}).finish();
+}
+
+void append_execute(std::string& out) {
+    frame_writer(out, 'E').text("").u32(0).finish();
+}
+
 void append_close_statement(std::string& out, std::string_view name) {
     frame_writer(out, 'C').byte('S').text(name).finish();
 }

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "protocol/bytes.hpp"
 
@@ -61,6 +62,10 @@ void append_ready(std::string& out, char status);
 void append_query(std::string& out, std::string_view sql);
 void append_parse(std::string& out, std::string_view name, std::string_view query,
                   std::string_view types);
+// The unnamed portal, parameters and results as text.
+void append_bind(std::string& out, std::string_view statement,
+                 const std::vector<std::string_view>& parameters);
+void append_execute(std::string& out);  // of the unnamed portal, to its end
 void append_close_statement(std::string& out, std::string_view name);
 void append_empty(std::string& out, char type);  // Sync, Flush, Terminate, ParseComplete, ...
 void append_copy_fail(std::string& out, std::string_view reason);

@@ -99,7 +99,7 @@ void client_session::on_bytes() {
 // Takes what the client has sent as far as it goes.
 void client_session::pump() {
     while (phase_ == phase::ready && !goodbye_) {
-        if (settings_wait_ || waiting_) break;
+        if (settings_wait_ || waiting_ || asking_) break;
         if (stream.rx.empty()) {
             if (server_ == nullptr) stream.trim();
             return set_deadline();
@@ -266,6 +266,10 @@ void client_session::server_bytes() {
         if (!from.link.awaiting_settings()) settings_done();
         return;
     }
+    if (asking_) {
+        if (from.link.owed.empty()) answered();
+        return;
+    }
     if (from.link.settings_failed() && !from.link.awaiting_settings()) return settings_done();
     if (stream.backlog() > high_water_mark) from.stream.pause();
     after_server_bytes();
@@ -278,10 +282,10 @@ bool client_session::server_failed() {
     if (!told) service_.counters(home_).server_protocol_errors.add();
     const bool unsent = !from.sent_to;
     const bool between = from.link.between_transactions() && !link_.in_message() &&
-                         mode_ != config::pool_mode::session && phase_ == phase::ready;
+                         mode_ != config::pool_mode::session && phase_ == phase::ready &&
+                         pins_ == 0 && !asking_;
     const auto hold = from.shared_from_this();
-    server_ = nullptr;
-    settings_wait_ = false;
+    lose_server();
     from.close(told ? "the server ended it" : "it sent what the protocol does not allow");
     if (between && !unsent) {  // it has all its answers: the end does not concern it
         count_transaction(steady_clock::now());
@@ -329,13 +333,7 @@ void client_session::after_server_bytes() {
                 {.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
                 "shutdown");
         }
-        if (mode_ != config::pool_mode::session) {
-            release_server();
-            if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
-            if (!stream.rx.empty()) return pump();
-            stream.trim();
-            return set_deadline();
-        }
+        if (mode_ != config::pool_mode::session) return end_transaction();
         if (!stream.rx.empty() && link_.want() == pool::client_want::patience) return pump();
         return set_deadline();
     }
@@ -375,7 +373,7 @@ void client_session::give_back_server() {
 void client_session::leave_server(bool cut_short) {
     if (server_ == nullptr) return;
     auto* connection = server_;
-    server_ = nullptr;
+    lose_server();
     count_transaction(steady_clock::now());
     // The server still reads that message: whatever came next would be taken for the rest of it.
     if (cut_short) return connection->abandon(true);
@@ -394,8 +392,7 @@ void client_session::leave_server(bool cut_short) {
 
 void client_session::server_lost() {
     const bool unsent = server_ != nullptr && !server_->sent_to;
-    server_ = nullptr;
-    settings_wait_ = false;
+    lose_server();
     if (phase_ != phase::ready && phase_ != phase::welcome) return;
     if (unsent) {
         home_.post([self = shared_from_this()] { self->grant_lost(); });
@@ -421,7 +418,7 @@ void client_session::on_drained() {
 // An end may be half of one: PostgreSQL answers a client that has only finished sending. One that
 // is gone for good looks the same, so what runs gets a moment to end by itself.
 void client_session::on_end(end how) {
-    const bool answers_owed = phase_ == phase::ready && server_ != nullptr &&
+    const bool answers_owed = phase_ == phase::ready && server_ != nullptr && !asking_ &&
                               !server_->link.owed.empty() && !link_.in_message() &&
                               !server_->link.copy_in;
     if (how == end::broken || !answers_owed || goodbye_at_ != net::clock_time{}) {
@@ -508,7 +505,7 @@ void client_session::forget_login() {
 void client_session::drain() {
     draining_ = true;
     if (phase_ == phase::dedicated) return close("shutdown");
-    if (server_ == nullptr || server_->link.idle()) {
+    if (server_ == nullptr || server_->link.idle() || asking_) {
         fail({.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
              "shutdown");
     }
@@ -517,7 +514,7 @@ void client_session::drain() {
 void client_session::stop() {
     if (server_ != nullptr) {
         auto* connection = server_;
-        server_ = nullptr;
+        lose_server();
         connection->close("shutdown");
     }
     close("shutdown");

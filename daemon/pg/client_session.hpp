@@ -30,6 +30,9 @@ namespace sluice::daemon {
 
 class server_connection;
 
+// How often the server is asked whether what pins an idle client is gone.
+constexpr auto pin_check_interval = std::chrono::milliseconds(5000);
+
 // Bytes that one side may leave unsent or unread before the other side is paused.
 constexpr std::size_t high_water_mark = 262144;
 
@@ -44,6 +47,7 @@ class client_session final : public net::stream_owner,
 
     [[nodiscard]] net::worker& home() noexcept { return home_; }
     [[nodiscard]] pool_entry& pool() noexcept { return *pool_; }
+    [[nodiscard]] const pool::client_link& link() const noexcept { return link_; }
 
     // From client_login, and from helper threads by way of the worker.
     void logged_in();
@@ -97,6 +101,13 @@ class client_session final : public net::stream_owner,
     void leave_server(bool cut_short);
     void give_back_server();
     void after_server_bytes();
+    // client_pins.cpp
+    void end_transaction();
+    void answered();
+    [[nodiscard]] bool may_pin(pool::pin_set pins);
+    void set_pins(pool::pin_set pins);
+    void lose_server();  // without giving it back: it is gone, or goes its own way
+    [[nodiscard]] bool pin_deadline(net::clock_time now);
     [[nodiscard]] bool server_failed();
 
     void welcome();
@@ -116,7 +127,7 @@ class client_session final : public net::stream_owner,
 
     struct timeouts {
         config::milliseconds query_wait{}, query_wait_notify{}, query{}, transaction{},
-            idle_transaction{}, client_idle{};
+            idle_transaction{}, client_idle{}, pin{};
         [[nodiscard]] bool any_in_use() const noexcept {
             return (query + transaction + idle_transaction + client_idle).count() != 0;
         }
@@ -138,6 +149,7 @@ class client_session final : public net::stream_owner,
     net::clock_time goodbye_at_{};  // it stopped sending while it was owed answers
     std::string peer_;
     std::uint64_t queries_seen_ = 0;
+    std::uint64_t counted_queries_ = 0;
     std::uint64_t counted_in_ = 0;
     std::uint64_t counted_out_ = 0;
     std::uint32_t process_id_ = 0;
@@ -147,6 +159,9 @@ class client_session final : public net::stream_owner,
     bool waiting_ = false;                 // for a server connection
     std::function<void()> cancel_wanted_;  // while a grant is on its way: what to call then
     bool settings_wait_ = false;           // messages wait for the outcome of the settings
+    bool asking_ = false;                  // ... or for what the server says of the session
+    pool::pin_set pins_ = 0;               // why it keeps its connection between transactions
+    net::clock_time asked_at_{};           // while pinned
     bool goodbye_ = false;                 // Terminate came; ends when nothing is owed
     bool timed_out_ = false;               // query_timeout has struck; the cancel is under way
     bool notified_ = false;

@@ -30,8 +30,9 @@ void earlier(net::clock_time& due, net::clock_time from, config::milliseconds ti
 
 void client_session::set_deadline() {
     if (phase_ == phase::closing || phase_ == phase::closed) return;
-    if (timeouts_ != nullptr && !waiting_ && phase_ == phase::ready && !timeouts_->any_in_use() &&
-        goodbye_at_ == net::clock_time{} && deadline_.due() == net::deadline::never) {
+    if (timeouts_ != nullptr && !waiting_ && pins_ == 0 && phase_ == phase::ready &&
+        !timeouts_->any_in_use() && goodbye_at_ == net::clock_time{} &&
+        deadline_.due() == net::deadline::never) {
         return;
     }
     home_.deadlines().set(deadline_, next_deadline());
@@ -55,12 +56,15 @@ net::clock_time client_session::next_deadline() const {
         if (phase_ == phase::ready) earlier(due, since_, timeouts_->client_idle);
         return due;
     }
+    if (asking_) return due;
     if (!server_->link.owed.empty()) {
         if (!timed_out_) earlier(due, batch_at_, timeouts_->query);
     } else if (server_->link.status() != 'I') {
         earlier(due, quiet_at_, timeouts_->idle_transaction);
     } else {
         earlier(due, quiet_at_, timeouts_->client_idle);
+        if (pins_ != 0) earlier(due, quiet_at_, timeouts_->pin);
+        if ((pins_ & pool::passing_pins) != 0) earlier(due, asked_at_, pin_check_interval);
     }
     if (server_->link.status() != 'I' || !server_->link.owed.empty()) {
         earlier(due, leased_at_, timeouts_->transaction);
@@ -92,6 +96,7 @@ void client_session::on_deadline(net::clock_time now) {
         notify_waiting(now);
         return set_deadline();
     }
+    if (pin_deadline(now)) return;
     if (server_ == nullptr || (server_->link.owed.empty() && server_->link.status() == 'I')) {
         return fail({.severity = "FATAL", .sqlstate = "57P05", .message = "client_idle_timeout"},
                     "client_idle_timeout");
@@ -206,7 +211,9 @@ void client_session::cancel_requested(const std::function<void()>& done) {
         const auto release = std::move(waiter.keep);
     } else if (server_ != nullptr) {
         // Nothing of the client's runs, or it is cancelled already.
-        if (server_->link.owed.empty() || settings_wait_ || server_->cancelling()) return done();
+        if (server_->link.owed.empty() || settings_wait_ || asking_ || server_->cancelling()) {
+            return done();
+        }
         link_.hold(true);
         return server_->cancel(pool::cancel_reason::client_asked, done);
     } else if (link_.want() != pool::client_want::server) {

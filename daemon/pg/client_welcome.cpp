@@ -76,7 +76,14 @@ void client_session::logged_in() {
                  first_of(own.query_timeout, all.query_timeout),
                  first_of(own.transaction_timeout, all.transaction_timeout),
                  first_of(own.idle_transaction_timeout, all.idle_transaction_timeout),
-                 first_of(own.client_idle_timeout, all.client_idle_timeout)});
+                 first_of(own.client_idle_timeout, all.client_idle_timeout),
+                 first_of(own.pin_timeout,
+                          first_of(login_->target().settings.pin_timeout, all.pin_timeout))});
+    link_.set_tracking(
+        mode_ == config::pool_mode::session
+            ? config::session_state::off
+            : first_of(own.session_state,
+                       first_of(login_->target().settings.session_state, all.session_state)));
     if (request.replication != protocol::replication_kind::none) return start_dedicated();
     link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
     link_.wanted = link_.startup;

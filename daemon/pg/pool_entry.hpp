@@ -14,6 +14,7 @@
 #include "metrics/counters.hpp"
 #include "pool/bounded_pool.hpp"
 #include "pool/parameters.hpp"
+#include "pool/session_state.hpp"
 #include "pool/upstream_login.hpp"
 
 namespace sluice::daemon {
@@ -56,6 +57,10 @@ struct pool_entry {
     std::atomic<std::uint32_t> clients{0};   // logged in
     std::atomic<std::uint32_t> cleaning{0};  // connections being rolled back or reset
     std::atomic<bool> reached{false};        // a login succeeded and none has failed since
+    pool::session_knowledge knowledge;
+    std::atomic<std::uint32_t> max_pinned{0};  // 0: no bound
+    std::atomic<std::uint32_t> pinned{0};      // clients
+    std::array<std::atomic<std::uint32_t>, pool::pin_reasons> pinned_by{};
 
     [[nodiscard]] std::vector<std::pair<std::string, std::string>> login_over() const {
         const std::lock_guard lock(mutex_);

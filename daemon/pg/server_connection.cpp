@@ -56,6 +56,7 @@ server_connection::~server_connection() {
 
 void server_connection::open() {
     link.set_counters(pool_.counters[home_->number()].get());
+    link.set_knowledge(&pool_.knowledge);
     if (tls_ && stream.tls() == nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
     stream.open(home_->loop(), upstream_.descriptor, net::stream::ownership::borrowed, *this,
                 shared_from_this());
@@ -65,6 +66,7 @@ void server_connection::lease_to(client_session& client) {
     phase_ = phase::leased;
     client_ = &client;
     sent_to = false;
+    link.lease_to(client.link());
 }
 
 bool server_connection::is_sound(net::clock_time now) const noexcept {
@@ -95,7 +97,8 @@ void server_connection::release() {
     client_ = nullptr;
     count_traffic();
     if (stream.paused()) stream.resume();
-    if (link.left.any() || !link.idle()) {
+    if (link.is_spoilt()) return close("its client has loaded a library");
+    if (link.needs_cleaning() || !link.idle()) {
         start_cleaning();
         return keep_cleaning();
     }
@@ -113,10 +116,11 @@ void server_connection::go_idle() {
 
 void server_connection::abandon(bool cut_short) {
     client_ = nullptr;
-    const bool busy = !link.owed.empty();
+    const bool busy = link.owes_client();
     protocol::outgoing to_server;
     count_traffic();
     if (!link.abandon(cut_short, to_server)) return close("the client left within a message");
+    if (link.is_spoilt()) return close("its client has loaded a library");
     pool_.counters[home_->number()]->rescued_connections.add();
     stream.send(to_server);
     if (stream.paused()) stream.resume();

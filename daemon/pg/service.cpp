@@ -113,6 +113,7 @@ void pg_service::replace_directory(std::shared_ptr<const directory> next) {
         const auto* target = directory_->find_database(key.first);
         if (target == nullptr) continue;
         book.set_bounds(*pool->book, bounds_for(*directory_, *target, key.second));
+        pool->max_pinned = target->settings.max_pinned.value_or(directory_->postgres().max_pinned);
         if (const auto at = database_bounds_.find(key.first); at != database_bounds_.end()) {
             book.set_limit(*at->second, database_limit(*directory_, *target));
         }
@@ -164,6 +165,7 @@ pool_entry& pg_service::pool_for(const directory& from, const database_target& t
             entry->counters.push_back(std::make_unique<metrics::pool_counters>());
         }
         entry->conninfo = target.settings.url;
+        entry->max_pinned = target.settings.max_pinned.value_or(from.postgres().max_pinned);
         entry->book = &book.add_pool(
             bounds_for(from, target, client_user),
             bound_for(database_bounds_, book, database, database_limit(from, target)),
@@ -447,6 +449,8 @@ void pg_service::fill(metrics::snapshot& out) const {
         one.connections.cancelling = cleaning;
         one.connections.active = figures.leased - cleaning;
         one.connections.login = figures.opening;
+        for (std::size_t i = 0; i < one.pinned.size(); ++i)
+            one.pinned[i] = pool->pinned_by[i].load();
         const auto clients = pool->clients.load();
         one.clients.waiting = figures.waiting;
         one.clients.active = one.connections.active;

@@ -43,6 +43,7 @@ pooled_world::client_end& pooled_world::add_client(const mini_postgres::setting_
     clients.push_back(std::make_unique<client_end>(parameters, statements, next_serial_++));
     auto& client = *clients.back();
     client.link.set_max_statements(max_statements_);
+    client.link.set_tracking(config::session_state::off);  // nobody answers questions here
     client.link.startup = client.link.wanted = parameters.with(parameters.none(), startup);
     // As the welcome told it: the defaults of a server, and its own settings over them.
     client.link.reported = parameters.with(

@@ -36,7 +36,7 @@ TEST(link_settings, startup_settings_are_applied_in_front_of_the_first_query) {
 
 TEST(link_settings, a_setting_that_may_fail_is_waited_for) {
     pooled_world world(1);
-    auto& client = world.add_client({{"app.unknown_to_us", "x"}});
+    auto& client = world.add_client({{"pg_unknown.to_us", "x"}});
     client.unsent = query("select 1");
     world.move_client(client);
     EXPECT_TRUE(client.settings_wait);
@@ -47,7 +47,7 @@ TEST(link_settings, a_setting_that_may_fail_is_waited_for) {
 
 TEST(link_settings, a_setting_that_fails_ends_the_client_and_not_the_server) {
     pooled_world world(1);
-    auto& client = world.add_client({{"app.mine", "bad"}});
+    auto& client = world.add_client({{"pg_my.own", "bad"}});
     client.unsent = query("select 1");
     world.settle();
     EXPECT_TRUE(client.closed);

@@ -1,0 +1,147 @@
+// client_link where session state is concerned: what the text of the client's statements says it
+// may do to the session, noted on the server connection that is to run it (docs/sessions.md).
+#include <algorithm>
+
+#include "pool/client_link.hpp"
+#include "pool/client_message.hpp"
+#include "protocol/pg_build.hpp"
+
+namespace sluice::pool {
+
+using protocol::as_text;
+
+namespace {
+
+constexpr std::size_t most_own_settings = 200;
+constexpr std::size_t longest_name = 127;
+// A bit of our own: set_config gets the name as a parameter.
+constexpr std::uint32_t hint_bound_name = 1U << 31;
+// What a text that was not read to its end may do.
+constexpr std::uint32_t anything = protocol::hint_unknown | protocol::hint_sequences;
+
+// Like app.user_id: all of it in the letters of a name, with a dot inside.
+bool is_own_setting(std::string_view text) noexcept {
+    if (text.empty() || text.size() > longest_name) return false;
+    bool dotted = false;
+    for (const char c : text) {
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                            (c >= '0' && c <= '9') || c == '_' || c == '$' ||
+                            static_cast<unsigned char>(c) >= 0x80;
+        if (!letter && c != '.') return false;
+        dotted = dotted || c == '.';
+    }
+    return dotted && text.front() != '.' && text.back() != '.';
+}
+
+void add_name(std::vector<std::string>& to, std::string_view name) {
+    const bool known = std::any_of(to.begin(), to.end(),
+                                   [&](const std::string& one) { return same_name(one, name); });
+    if (!known && to.size() < most_own_settings) to.emplace_back(name);
+}
+
+}  // namespace
+
+std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
+    if (tracking_ == config::session_state::off) return 0;
+    if (reported.get() != strings_seen_) {
+        strings_seen_ = reported.get();
+        const auto* value = reported->find("standard_conforming_strings");
+        standard_strings_ = value == nullptr || *value == "on";
+    }
+    if (const auto* known = m.server->knowledge();
+        known != nullptr && known->edition() != words_edition_) {
+        words_edition_ = known->edition();
+        words_ = known->words();
+    }
+    auto bits = protocol::read_session_hints(sql, standard_strings_, words_.get());
+    if ((bits & (protocol::hint_settings | protocol::hint_unknown | protocol::hint_named)) == 0) {
+        return bits;
+    }
+    for (const auto& name : protocol::settings_named_in(sql))
+        add_name(own_settings_, name);
+    if (!protocol::set_config_names_are_literal(sql)) bits |= hint_bound_name;
+    return bits;
+}
+
+std::uint32_t client_link::unread_hints() const noexcept {
+    return tracking_ == config::session_state::off ? 0 : anything;
+}
+
+void client_link::note_hints(message& m, std::uint32_t bits) {
+    if (bits == 0 || tracking_ == config::session_state::off) return;
+    if ((bits & protocol::hint_executes) != 0) bits |= prepared_hints_;
+    if ((bits & protocol::hint_prepared) != 0) prepared_hints_ |= bits;
+    if ((bits & hint_bound_name) != 0 && m.header.type != 'B') has_unknown_names_ = true;
+    if ((bits & (protocol::hint_sequences | protocol::hint_reads_sequence)) != 0) {
+        guard_sequences(m, bits);
+    }
+    m.server->hints |= bits & ~hint_bound_name;
+    if ((bits & protocol::hint_reset) != 0) m.server->reset_pending = true;
+}
+
+// SELECT set_config($1, $2, false): the name is among the parameters.
+void client_link::note_bound_names(const message& m, std::uint32_t bits) {
+    if ((bits & hint_bound_name) == 0) return;
+    if (!m.whole()) {
+        has_unknown_names_ = true;
+        return;
+    }
+    protocol::reader in(m.body);
+    (void)in.text();
+    (void)in.text();
+    const auto formats = in.u16();
+    (void)in.take(std::size_t{formats} * 2);
+    const auto count = in.u16();
+    for (std::uint16_t i = 0; i < count && in.ok(); ++i) {
+        const auto length = static_cast<std::int32_t>(in.u32());
+        if (length < 0) continue;
+        const auto value = as_text(in.take(static_cast<std::size_t>(length)));
+        if (is_own_setting(value)) add_name(own_settings_, value);
+    }
+}
+
+// currval and lastval must never tell what another client's INSERT has left on the connection.
+void client_link::guard_sequences(message& m, std::uint32_t bits) {
+    auto& server = *m.server;
+    auto* known = server.knowledge();
+    const bool reads = (bits & protocol::hint_reads_sequence) != 0;
+    if (reads && known != nullptr) known->sequences_matter = true;
+    if (!server.sequences_are_foreign) return;
+    const bool matters = known != nullptr && known->sequences_matter.load();
+    constexpr auto made = protocol::hint_unknown | protocol::hint_named;
+    server.sequences_are_foreign = false;
+    if (!matters || (server.hints & made) != 0) return;
+    const auto nobody = [&](owed_kind kind) {
+        server.push({kind, reply_for::nobody, errand::of_client, 0, nullptr});
+    };
+    if (!server.unsynced && m.header.type == 'Q') {
+        m.to_server.build(
+            [](std::string& out) { protocol::append_query(out, "DISCARD SEQUENCES"); });
+        server.unnamed_client = 0;
+        return nobody(owed_kind::query);
+    }
+    server.unsynced = true;
+    server.batch.recording = false;
+    constexpr std::string_view name = "sluice_sequences";
+    m.to_server.build([&](std::string& out) {
+        protocol::append_close_statement(out, name);
+        protocol::append_parse(out, name, "DISCARD SEQUENCES", {"\0\0", 2});
+        protocol::append_bind(out, name, {});
+        protocol::append_execute(out);
+    });
+    nobody(owed_kind::close);
+    nobody(owed_kind::parse);
+    nobody(owed_kind::bind);
+    nobody(owed_kind::execute);
+}
+
+// What the session began with and the server no longer has was RESET: it comes back.
+void client_link::settings_are(const parameters& now) {
+    std::vector<parameter_set::entry> missing;
+    for (const auto& one : startup->entries()) {
+        if (now->find(one.first) == nullptr) missing.push_back(one);
+    }
+    wanted = missing.empty() ? now : parameters_.with(now, missing);
+}
+
+}  // namespace sluice::pool

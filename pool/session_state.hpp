@@ -1,0 +1,101 @@
+// What a client has made of its session on a server connection, as the server tells when it is
+// asked: docs/sessions.md. The questions, their answers, and what a pool knows about its database.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metrics/counters.hpp"
+#include "pool/parameters.hpp"
+#include "protocol/bytes.hpp"
+#include "protocol/session_hints.hpp"
+
+namespace sluice::pool {
+
+// Why a client keeps its server connection between transactions.
+enum class pin_reason : std::uint8_t {
+    prepared,   // SQL-level PREPARE
+    temporary,  // something in its temporary schema
+    cursor,     // a cursor WITH HOLD
+    lock,       // session-level advisory locks
+    listening,  // channels
+    setting,    // one that its login could not set again
+    sequence,   // currval, lastval; to DISCARD or the end
+    library,    // LOAD, dblink; to the end of the session
+    seed,       // setseed; to the end
+    unknown,    // the server could not be asked
+};
+inline constexpr auto pin_reason_names = metrics::pin_reason_names;
+inline constexpr std::size_t pin_reasons = pin_reason_names.size();
+
+// A set of reasons, one bit each.
+using pin_set = std::uint32_t;
+[[nodiscard]] constexpr pin_set pin(pin_reason why) noexcept {
+    return pin_set{1} << static_cast<unsigned>(why);
+}
+// The names in a set: "temporary, lock".
+[[nodiscard]] std::string describe(pin_set pins);
+
+// Reasons that the server is asked about again.
+inline constexpr pin_set passing_pins = pin(pin_reason::prepared) | pin(pin_reason::temporary) |
+                                        pin(pin_reason::cursor) | pin(pin_reason::lock) |
+                                        pin(pin_reason::listening) | pin(pin_reason::unknown);
+
+// Hints of what another client would see.
+inline constexpr std::uint32_t cleaned_hints =
+    protocol::hint_settings | protocol::hint_reset | protocol::hint_temporary |
+    protocol::hint_cursors | protocol::hint_locks | protocol::hint_prepared |
+    protocol::hint_channels | protocol::hint_library | protocol::hint_unknown |
+    protocol::hint_named | protocol::hint_dblink | protocol::hint_discard;
+
+// The two questions; a prepared statement each.
+enum class question : std::uint8_t { settings, pins };
+inline constexpr std::size_t questions = 2;
+[[nodiscard]] std::string_view question_name(question which) noexcept;  // on the server
+[[nodiscard]] std::string_view question_sql(question which) noexcept;
+// The one parameter of question::settings: names of settings that pg_settings does not list.
+[[nodiscard]] std::string names_array(const std::vector<std::string>& names);
+
+// Collects the rows that answer a question.
+class session_answer {
+  public:
+    // The body of a DataRow. False: not what was asked for.
+    [[nodiscard]] bool add_row(protocol::byte_span body);
+
+    std::vector<parameter_set::entry> settings;  // above the login's, "role" and
+                                                 // "session_authorization" among them
+    pin_set pins = 0;
+    bool has_privileged = false;  // a setting that takes a superuser to set
+    std::vector<std::string> channels;
+    std::string session_user;
+};
+
+// What is known about a database by all clients of a pool. Any thread.
+class session_knowledge {
+  public:
+    // Somebody reads currval or lastval here: what INSERT leaves behind counts.
+    std::atomic<bool> sequences_matter{false};
+
+    [[nodiscard]] std::shared_ptr<const protocol::hint_words> words() const;
+    [[nodiscard]] std::vector<std::string> function_settings() const;
+    void learn(std::shared_ptr<const protocol::hint_words> words,
+               std::vector<std::string> function_settings);
+    // Changes with every learn(), so that a cached words() can be told to be old.
+    [[nodiscard]] std::uint32_t edition() const noexcept {
+        return edition_.load(std::memory_order_acquire);
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::atomic<std::uint32_t> edition_{0};
+    std::shared_ptr<const protocol::hint_words> words_;
+    std::vector<std::string> function_settings_;
+};
+
+}  // namespace sluice::pool
