@@ -41,6 +41,8 @@ struct pool_snapshot {
     connection_states connections;
     client_states clients;
     double oldest_wait_seconds = 0;
+    std::uint64_t listening_clients = 0;
+    std::uint64_t listen_connections = 0;
 };
 
 struct process_snapshot {
