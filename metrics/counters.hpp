@@ -76,6 +76,7 @@ struct alignas(64) pool_counters {
     counter
         rescued_connections;    // clients that left in a transaction without costing the connection
     counter moved_connections;  // server connections handed to another worker
+    counter notifications_delivered;         // a notification counts once for each listener
     std::array<counter, 8> errors_by_class;  // error_class below
     std::array<counter, pin_reason_names.size()> pins;
     histogram query_seconds;

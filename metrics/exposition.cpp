@@ -62,6 +62,8 @@ void add(pool_snapshot& sum, const pool_snapshot& pool) {
     sum.clients.active += pool.clients.active;
     sum.clients.waiting += pool.clients.waiting;
     sum.clients.idle += pool.clients.idle;
+    sum.listening_clients += pool.listening_clients;
+    sum.listen_connections += pool.listen_connections;
     sum.oldest_wait_seconds = std::max(sum.oldest_wait_seconds, pool.oldest_wait_seconds);
 }
 
@@ -298,6 +300,12 @@ void page::about_clients() {
         sample(clients, labels_of(key, "waiting"), as_double(pool.clients.waiting));
         sample(clients, labels_of(key, "idle"), as_double(pool.clients.idle));
     }
+    pool_gauge("sluice_listening_clients",
+               "Clients that listen through the connection that their pool shares for it.",
+               [](const pool_snapshot& pool) { return as_double(pool.listening_clients); });
+    pool_gauge("sluice_listen_connections",
+               "Server connections open, outside of the pool size, for clients that listen.",
+               [](const pool_snapshot& pool) { return as_double(pool.listen_connections); });
     process_value("sluice_client_connections_open",
                   "Client connections open in all, those that are logging in included.",
                   MetricType::Gauge, as_double(process_.client_connections));

@@ -43,6 +43,8 @@ struct pool_snapshot {
     client_states clients;
     double oldest_wait_seconds = 0;
     std::array<std::uint64_t, pin_reason_names.size()> pinned{};  // clients, by reason
+    std::uint64_t listening_clients = 0;
+    std::uint64_t listen_connections = 0;
 };
 
 struct process_snapshot {

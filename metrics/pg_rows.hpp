@@ -58,6 +58,9 @@ constexpr std::array pool_counter_rows{
     pool_counter_row{"sluice_moved_connections_total",
                      "Server connections handed to another worker thread.",
                      &pool_counters::moved_connections},
+    pool_counter_row{"sluice_notifications_delivered_total",
+                     "Notifications handed to listening clients, once for each client.",
+                     &pool_counters::notifications_delivered},
 };
 
 struct pool_histogram_row {

@@ -19,6 +19,8 @@
 
 namespace sluice::daemon {
 
+class listening;
+
 // What a server reports for given startup settings, so that a client can be welcomed without asking
 // a server each time. Thread-safe; used at logins.
 class welcome_cache {
@@ -61,6 +63,9 @@ struct pool_entry {
     std::atomic<std::uint32_t> max_pinned{0};  // 0: no bound
     std::atomic<std::uint32_t> pinned{0};      // clients
     std::array<std::atomic<std::uint32_t>, pool::pin_reasons> pinned_by{};
+    std::atomic<std::uint32_t> listening_clients{0};
+    std::atomic<std::uint32_t> listen_connections{0};  // open now: 0 or 1
+    std::shared_ptr<listening> shared_listening;       // pg_service::listening_of() makes it
 
     [[nodiscard]] std::vector<std::pair<std::string, std::string>> login_over() const {
         const std::lock_guard lock(mutex_);

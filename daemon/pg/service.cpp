@@ -8,6 +8,7 @@
 #include <random>
 
 #include "daemon/pg/client_session.hpp"
+#include "daemon/pg/listening.hpp"
 #include "daemon/pg/server_connection.hpp"
 
 namespace sluice::daemon {
@@ -276,6 +277,13 @@ void pg_service::top_up(pool_entry& pool, net::worker& on) {
 }
 
 void pg_service::log_in(pool_entry& pool, net::worker& on) {
+    log_in_with(pool, on,
+                [this, &pool, &on](pool::login_result result, std::chrono::nanoseconds took) {
+                    logged_in(pool, on, std::move(result), took);
+                });
+}
+
+void pg_service::log_in_with(pool_entry& pool, net::worker& on, login_done done) {
     const auto from = current_directory();
     auto order = std::make_shared<pool::login_order>();
     order->conninfo = pool.conninfo;
@@ -284,14 +292,22 @@ void pg_service::log_in(pool_entry& pool, net::worker& on) {
     order->stop = &stopping;
     const auto timeout = from->postgres().server_connect_timeout;
     pool.counters[on.number()]->upstream_logins.add();
-    threads.run([this, order, timeout, &pool, &on] {
+    threads.run([order, timeout, &on, done = std::move(done)] {
         const auto start = steady_clock::now();
         order->deadline = start + (timeout.count() == 0 ? std::chrono::hours(1) : timeout);
         auto result = std::make_shared<pool::login_result>(pool::log_in(*order));
         const auto took = steady_clock::now() - start;
-        on.post(
-            [this, result, took, &pool, &on] { logged_in(pool, on, std::move(*result), took); });
+        on.post([result, took, done] { done(std::move(*result), took); });
     });
+}
+
+listening& pg_service::listening_of(pool_entry& pool) {
+    const std::lock_guard lock(mutex_);
+    if (pool.shared_listening == nullptr) {
+        auto& home = *workers_[listenings_++ % workers_.size()];
+        pool.shared_listening = std::make_shared<listening>(*this, pool, home);
+    }
+    return *pool.shared_listening;
 }
 
 void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
@@ -424,6 +440,10 @@ void pg_service::close_servers() {
     for (const auto& hold : book.connections()) {
         std::static_pointer_cast<server_connection>(hold)->close("shutdown");
     }
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, pool] : pools_) {
+        if (pool->shared_listening != nullptr) pool->shared_listening->close();
+    }
 }
 
 void pg_service::fill(metrics::snapshot& out) const {
@@ -451,6 +471,8 @@ void pg_service::fill(metrics::snapshot& out) const {
         one.connections.login = figures.opening;
         for (std::size_t i = 0; i < one.pinned.size(); ++i)
             one.pinned[i] = pool->pinned_by[i].load();
+        one.listening_clients = pool->listening_clients.load();
+        one.listen_connections = pool->listen_connections.load();
         const auto clients = pool->clients.load();
         one.clients.waiting = figures.waiting;
         one.clients.active = one.connections.active;

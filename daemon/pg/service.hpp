@@ -28,6 +28,7 @@
 namespace sluice::daemon {
 
 class client_session;
+class listening;
 class server_connection;
 
 // What drain and shutdown know of a session.
@@ -78,6 +79,11 @@ class pg_service {
     void lost(server_connection& connection);
     // Starts the logins that the pool's books ask for.
     void top_up(pool_entry& pool, net::worker& on);
+    // Logs in as the pool's connections do, whatever its bound says; `done` is called on `on`.
+    using login_done = std::function<void(pool::login_result, std::chrono::nanoseconds took)>;
+    void log_in_with(pool_entry& pool, net::worker& on, login_done done);
+    // The connection through which the clients of the pool listen.
+    [[nodiscard]] listening& listening_of(pool_entry& pool);
     // `done` is called, on any worker, when the request can no longer hit a later statement.
     void cancel_request(std::uint32_t process_id, const std::string& secret,
                         std::function<void()> done);
@@ -135,6 +141,7 @@ class pg_service {
     std::map<std::string, std::uint32_t> clients_by_database_;
     std::map<std::string, std::uint32_t> clients_by_user_;
     std::uint32_t clients_ = 0;
+    std::size_t listenings_ = 0;  // made so far, which spreads them over the workers
     std::string mock_secret_;
     std::atomic<std::uint64_t> serial_{0};
     std::atomic<bool> draining_{false};

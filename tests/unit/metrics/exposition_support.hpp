@@ -44,6 +44,8 @@ struct sample_daemon {
         pool.connections = {4, 11, 3, 2, 1};
         pool.clients = {4, 6, 90};
         pool.oldest_wait_seconds = 1.5;
+        pool.listening_clients = 70;
+        pool.listen_connections = 1;
         state.pools.push_back(pool);
         state.process.workers = {&worker};
         state.process.clients_logging_in = 8;

@@ -43,6 +43,8 @@ TEST(exposition, pool_figures_come_from_the_snapshot) {
     EXPECT_EQ(value_of(page, "sluice_pool_utilization_ratio" + labels), text("0.5"));
     EXPECT_EQ(value_of(page, "sluice_pool_waiting_clients" + labels), text("6"));
     EXPECT_EQ(value_of(page, "sluice_pool_oldest_wait_seconds" + labels), text("1.5"));
+    EXPECT_EQ(value_of(page, "sluice_listening_clients" + labels), text("70"));
+    EXPECT_EQ(value_of(page, "sluice_listen_connections" + labels), text("1"));
     EXPECT_EQ(value_of(page, "sluice_client_connections_open"), text("108"));
     EXPECT_EQ(value_of(page, "sluice_client_connections_max"), text("10000"));
     EXPECT_EQ(value_of(page, "sluice_client_connections_logging_in"), text("8"));
