@@ -1,0 +1,361 @@
+"""Settings in transaction mode: as on a connection of one's own, whoever had it in between."""
+
+import random
+import threading
+
+import pytest
+
+import targets
+import wire
+from session_world import BOSS, World, make_objects, pooled_only
+
+
+@pytest.fixture
+def objects(pg):
+    make_objects(pg)
+
+
+@pytest.fixture
+def make_world(make_sluice, pg, objects):
+    return lambda **changes: World(make_sluice, pg, **changes)
+
+
+@pytest.fixture
+def world(make_world):
+    return make_world()
+
+
+WORK_MEM = "SELECT current_setting('work_mem')"
+# On a connection where somebody has set it, a name of the application's own reads '' after RESET and
+# not NULL, and nothing can make it unknown again (docs/sessions.md).
+TENANT = "SELECT coalesce(current_setting('app.tenant', true), '')"
+WHO = "SELECT current_user || '/' || session_user, count(*) > 0 FROM pg_class"
+def settings_query(names):
+    return "SELECT " + ", ".join(f"coalesce(current_setting('{n}', true), '')" for n in names)
+
+
+PUT = "SELECT session_test.put('app.tenant', 'from a function')"
+
+TRAVELS = {
+    "set": ["SET work_mem = '17MB'", (WORK_MEM, "17MB")],
+    "set_to": ["SET work_mem TO 18432", (WORK_MEM, "18MB")],
+    "set_session": ["SET SESSION work_mem = '19MB'", ("SHOW work_mem", "19MB")],
+    "set_twice": ["SET work_mem = '5MB'", "SET work_mem = '6MB'", (WORK_MEM, "6MB")],
+    "set_several": ["SET work_mem = '5MB'; SET geqo = off; SET app.tenant = 'x'",
+                    ("SHOW geqo", "off"), (WORK_MEM, "5MB"), (TENANT, "x")],
+    "reset": ["SET work_mem = '17MB'", "RESET work_mem", (WORK_MEM, "4MB")],
+    "set_default": ["SET work_mem = '17MB'", "SET work_mem TO DEFAULT", (WORK_MEM, "4MB")],
+    "reset_all": ["SET work_mem = '17MB'; SET geqo = off; SET TimeZone = 'Asia/Kolkata'",
+                  "RESET ALL", (WORK_MEM, "4MB"), ("SHOW geqo", "on"), "SHOW TimeZone"],
+    "set_config_null": ["SET app.tenant = 'x'",
+                        "SELECT coalesce(set_config('app.tenant', NULL, false), '')", TENANT],
+    "reset_custom": ["SET app.tenant = 'x'", "RESET app.tenant", TENANT],
+    "discard_all": ["SET work_mem = '17MB'; SET app.tenant = 'x'", "DISCARD ALL",
+                    (WORK_MEM, "4MB"), TENANT],
+    "time_zone": ["SET TIME ZONE 'Asia/Kolkata'", ("SHOW TimeZone", "Asia/Kolkata"),
+                  ("SELECT '2024-01-01 00:00+00'::timestamptz::text", "2024-01-01 05:30:00+05:30"),
+                  "SET TIME ZONE -3", "SHOW TimeZone", "SET TIME ZONE LOCAL", "SHOW TimeZone",
+                  "SET TIME ZONE INTERVAL '+02:30' HOUR TO MINUTE", "SHOW TimeZone"],
+    "names": ["SET NAMES 'LATIN1'", ("SHOW client_encoding", "LATIN1"),
+              ("SELECT octet_length(convert_to('x', 'LATIN1'))::text", "1")],
+    "date_style": ["SET DateStyle = 'SQL, DMY'", ("SELECT '2024-02-01'::date::text", "01/02/2024"),
+                   "SET DateStyle = 'ISO'", ("SHOW DateStyle", "ISO, DMY")],
+    "characteristics": [
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
+        ("SHOW transaction_isolation", "serializable"), ("SHOW transaction_read_only", "on"),
+        "INSERT INTO session_test.touched VALUES (1)",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+        ("SHOW transaction_read_only", "off"), ("SHOW transaction_isolation", "serializable")],
+    "role": ["SET ROLE session_reader", (WHO, "session_reader/app"), "RESET ROLE",
+             (WHO, "app/app"), "SET ROLE 'session_writer'", (WHO, "session_writer/app"),
+             "SET ROLE NONE", (WHO, "app/app")],
+    "role_and_setting": ["SET work_mem = '17MB'", "SET ROLE session_reader",
+                         "SET app.tenant = 'r'", (WHO, "session_reader/app"), (WORK_MEM, "17MB"),
+                         "RESET ROLE", (TENANT, "r"), (WORK_MEM, "17MB")],
+    "role_local": ["BEGIN", "SET LOCAL ROLE session_reader", (WHO, "session_reader/app"),
+                   "COMMIT", (WHO, "app/app")],
+    "own_authorization": ["SET SESSION AUTHORIZATION app", (WHO, "app/app"),
+                          "SET SESSION AUTHORIZATION DEFAULT", (WHO, "app/app")],
+    "set_config": ["SELECT set_config('app.tenant', 'a''b', false)", (TENANT, "a'b")],
+    "set_config_local": ["SELECT set_config('app.tenant', 'x', true)", TENANT],
+    "set_config_from_table": [
+        "SELECT set_config(name, '23MB', false) FROM pg_settings WHERE name = 'work_mem'",
+        (WORK_MEM, "23MB")],
+    "set_config_search_path_empty": ["SELECT pg_catalog.set_config('search_path', '', false)",
+                                     ("SHOW search_path", "")],
+    "set_config_bound": [
+        ("SELECT set_config('app.tenant', $1, false)", "bound", ["bound"]), (TENANT, "bound"),
+        ("SELECT set_config($1, $2, $3)", "named", ["app.tenant", "named", "f"]),
+        (TENANT, "named"),
+        ("SELECT set_config($1, $2, $3)", "31MB", ["work_mem", "31MB", "f"]), (WORK_MEM, "31MB"),
+        ("SELECT set_config($1, $2, $3)", "new", ["app.never_named_before", "new", "f"]),
+        ("SELECT current_setting($1, true)", "new", ["app.never_named_before"])],
+    "extended_set": [("SET work_mem = '17MB'", None, []), (WORK_MEM, "17MB", [])],
+    "function": [PUT, (TENANT, "from a function"), "SELECT session_test.put_work_mem()",
+                 (WORK_MEM, "21MB")],
+    "procedure": ["CALL session_test.put_tenant()", (TENANT, "from a procedure")],
+    "do_block": ["DO $$ BEGIN PERFORM set_config('app.tenant', 'done', false); END $$",
+                 (TENANT, "done"), "DO $$ BEGIN SET work_mem = '27MB'; END $$",
+                 (WORK_MEM, "27MB")],
+    "trigger": ["INSERT INTO session_test.touched VALUES (7)", (TENANT, "touched 7")],
+    "own_function": [
+        "CREATE OR REPLACE FUNCTION session_test.mine() RETURNS text LANGUAGE sql AS "
+        "$$ SELECT set_config('app.tenant', 'mine', false) $$",
+        "SELECT session_test.mine()", (TENANT, "mine")],
+    "set_local": ["BEGIN", "SET LOCAL work_mem = '17MB'", (WORK_MEM, "17MB"), "COMMIT",
+                  (WORK_MEM, "4MB")],
+    "set_local_over_set": ["SET work_mem = '5MB'", "BEGIN", "SET LOCAL work_mem = '6MB'",
+                           "COMMIT", (WORK_MEM, "5MB")],
+    "set_then_local": ["BEGIN", "SET work_mem = '5MB'", "SET LOCAL work_mem = '6MB'",
+                       (WORK_MEM, "6MB"), "COMMIT", (WORK_MEM, "5MB")],
+    "rolled_back": ["SET work_mem = '5MB'", "BEGIN", "SET work_mem = '6MB'",
+                    "SET app.tenant = 'gone'", "ROLLBACK", (WORK_MEM, "5MB"), TENANT],
+    "reset_rolled_back": ["SET work_mem = '5MB'", "BEGIN", "RESET ALL", (WORK_MEM, "4MB"),
+                          "ROLLBACK", (WORK_MEM, "5MB")],
+    "failed": ["SET work_mem = '5MB'", "BEGIN", "SET work_mem = '6MB'", "SELECT 1/0", "COMMIT",
+               (WORK_MEM, "5MB")],
+    "savepoint": ["BEGIN", "SET work_mem = '5MB'", "SAVEPOINT a", "SET work_mem = '6MB'",
+                  "ROLLBACK TO a", (WORK_MEM, "5MB"), "COMMIT", (WORK_MEM, "5MB")],
+    "savepoint_released": ["BEGIN", "SAVEPOINT a", "SET work_mem = '6MB'", "RELEASE a", "COMMIT",
+                           (WORK_MEM, "6MB")],
+    "one_query_fails": ["SET work_mem = '6MB'; SELECT 1/0", (WORK_MEM, "4MB")],
+    "one_query_with_commit": ["BEGIN; SET work_mem = '6MB'; COMMIT; SELECT 1/0",
+                              (WORK_MEM, "6MB")],
+    "chain": ["BEGIN", "SET work_mem = '6MB'", "COMMIT AND CHAIN", "SET work_mem = '7MB'",
+              "ROLLBACK", (WORK_MEM, "6MB")],
+    "bad_value": ["SET work_mem = '5MB'", "SET work_mem = 'much'", "SET nothing_such = 1",
+                  (WORK_MEM, "5MB")],
+    "search_path": ['SET search_path = "$user", public, "Odd, Name", pg_temp',
+                    "SHOW search_path", "SET search_path = session_test",
+                    ("SELECT count(*)::text FROM touched", None), "SET search_path = ''",
+                    ("SHOW search_path", '""'), "SELECT count(*) FROM touched"],
+    "odd_text": [r"SET app.tenant = E'it''s \\ \"x\" ü'; SET application_name = 'a''b\\c'", TENANT,
+                 "SHOW application_name", "SET app.tenant = ''", (TENANT, "")],
+    "backslashes": ["SET standard_conforming_strings = off; SET backslash_quote = on; "
+                    "SET escape_string_warning = off", r"SELECT 'a\\b'",
+                    r"SET app.tenant = 'c\\d'", (TENANT, r"c\d")],
+    "read_only_default": ["SET default_transaction_read_only = on", "SET app.tenant = 'ro'",
+                          (TENANT, "ro"), "INSERT INTO session_test.touched VALUES (1)"],
+    "statement_timeout": ["SET statement_timeout = '200ms'", "SELECT pg_sleep(5)",
+                          ("SHOW statement_timeout", "200ms")],
+    "idle_timeout_setting": ["SET idle_in_transaction_session_timeout = '1h'",
+                             ("SHOW idle_in_transaction_session_timeout", "1h")],
+    "formats": ["SET bytea_output = 'escape'; SET IntervalStyle = 'iso_8601'; "
+                "SET extra_float_digits = -3; SET xmlbinary = 'hex'", r"SELECT '\x00ff'::bytea",
+                ("SELECT '1 day'::interval::text", "P1D"), "SELECT 0.1::float8 + 0.2::float8"],
+    "planner": ["SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; "
+                "SET jit = off", ("SHOW enable_seqscan", "off"),
+                ("SHOW plan_cache_mode", "force_generic_plan")],
+}
+
+
+@pytest.mark.parametrize("kind", TRAVELS)
+def test_setting_is_as_on_a_connection_of_ones_own(world, kind):
+    client = world.check(*TRAVELS[kind])
+    if kind not in ("read_only_default", "characteristics"):
+        world.rotate(client)  # settings alone never pin
+
+
+BOSSES = {
+    "authorization": ["SET SESSION AUTHORIZATION app", (WHO, "app/app"),
+                      "SELECT * FROM pg_authid", "RESET SESSION AUTHORIZATION",
+                      (WHO, f"{BOSS}/{BOSS}")],
+    "authorization_then_role": ["SET SESSION AUTHORIZATION app", "SET ROLE session_reader",
+                                (WHO, "session_reader/app"), "RESET ROLE", (WHO, "app/app"),
+                                "SET SESSION AUTHORIZATION DEFAULT", (WHO, f"{BOSS}/{BOSS}")],
+    "role_by_name": ["SET ROLE app", (WHO, f"app/{BOSS}"), "RESET ROLE", (WHO, f"{BOSS}/{BOSS}")],
+    "superusers_setting": ["SET session_replication_role = replica",
+                           ("SHOW session_replication_role", "replica"),
+                           "INSERT INTO session_test.touched VALUES (9)", TENANT],
+    "superusers_setting_then_role": ["SET log_min_duration_statement = '5s'", "SET ROLE app",
+                                     ("SHOW log_min_duration_statement", "5s"),
+                                     (WHO, f"app/{BOSS}"),
+                                     "SET log_min_duration_statement = '6s'",
+                                     ("SHOW log_min_duration_statement", "5s"), "RESET ROLE",
+                                     ("SHOW log_min_duration_statement", "5s")],
+    "authorization_local": ["BEGIN", "SET LOCAL SESSION AUTHORIZATION app", (WHO, "app/app"),
+                            "COMMIT", (WHO, f"{BOSS}/{BOSS}")],
+}
+
+
+@pytest.mark.parametrize("kind", BOSSES)
+def test_superusers_session_is_as_on_a_connection_of_ones_own(make_world, kind):
+    make_world(user=BOSS).check(*BOSSES[kind])
+
+
+# ---- what a session starts with -----------------------------------------------------------------
+
+
+STARTS = {
+    "options": {"options": "-c work_mem=5MB -c app.tenant=acme"},
+    "parameters": {"work_mem": "5MB", "app.tenant": "acme"},
+    "reported": {"DateStyle": "SQL, DMY", "TimeZone": "Asia/Kolkata", "application_name": "mine"},
+    "role": {"options": "-c role=session_reader"},
+}
+
+
+@pytest.mark.parametrize("word", ["RESET", "SET TO DEFAULT", "RESET ALL", "DISCARD ALL"])
+@pytest.mark.parametrize("kind", STARTS)
+def test_reset_goes_back_to_what_the_session_started_with(world, kind, word):
+    names = {"options": ["work_mem", "app.tenant"], "parameters": ["work_mem", "app.tenant"],
+             "reported": ["DateStyle", "TimeZone", "application_name"], "role": ["role"]}[kind]
+    other = {"work_mem": "9MB", "app.tenant": "x", "DateStyle": "German", "TimeZone": "UTC",
+             "application_name": "other", "role": "session_writer"}
+    show = settings_query(names)
+    undo = {"RESET": [f"RESET {n}" for n in names],
+            "SET TO DEFAULT": [f"SET {n} TO DEFAULT" for n in names]}.get(word, [word])
+    world.check(show, *[f"SET {n} = '{other[n]}'" for n in names], show, *undo, show,
+                **STARTS[kind])
+
+
+def test_defaults_of_role_and_database_hold(make_world, pg):
+    pg.query("alter role app in database app set work_mem = '9MB'")
+    pg.query("alter database app set geqo_threshold = 14")
+    pg.query("alter role app set app.tenant = 'of the role'")
+    try:
+        world = make_world()
+        client = world.check((WORK_MEM, "9MB"), (TENANT, "of the role"), "SET work_mem = '5MB'",
+                             "SET app.tenant = 'x'", ("SHOW geqo_threshold", "14"),
+                             "SET geqo_threshold = 15", "RESET work_mem", (WORK_MEM, "9MB"),
+                             "RESET ALL", (TENANT, "of the role"), ("SHOW geqo_threshold", "14"))
+        world.rotate(client)
+        assert client.one(TENANT) == "of the role"
+    finally:
+        pg.query("alter role app in database app reset all")
+        pg.query("alter database app reset all")
+        pg.query("alter role app reset all")
+
+
+def test_client_without_settings_sees_the_defaults(world):
+    plain, noisy = world.client(), world.client()
+    names = ["work_mem", "app.tenant", "TimeZone", "DateStyle", "search_path", "role",
+             "application_name", "statement_timeout"]
+    question = settings_query(names)
+    expected = world.direct().query(question).rows
+    for i in range(20):
+        noisy.q(f"SET work_mem = '{5 + i}MB'; SET app.tenant = 'n{i}'; SET role = session_reader; "
+                "SET search_path = session_test; SET TimeZone = 'Asia/Tokyo'")
+        world.rotate(noisy)
+        assert plain.q(question).rows == expected
+
+
+def test_reported_parameters_are_those_of_the_session(world):
+    client = world.client()
+    for i in range(6):
+        zone = ("Asia/Kolkata", "Europe/Paris", "UTC")[i % 3]
+        client.q(f"SET TimeZone = '{zone}'; SET DateStyle = 'SQL, DMY'")
+        world.rotate(client)
+        client.q("SELECT count(*) FROM pg_class")
+        for name in ("TimeZone", "DateStyle", "application_name", "client_encoding"):
+            assert client.conn.parameters[name] == client.show(name)
+        assert client.conn.parameters["TimeZone"] == zone
+
+
+# ---- row-level security -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["SET app.user_id = '{}'",
+                                 "SELECT set_config('app.user_id', '{}', false)",
+                                 "SELECT session_test.put('app.user_id', '{}')"])
+def test_row_level_security_sees_only_ones_own(world, how):
+    clients = {str(n): world.client() for n in (1, 2, 3)}
+    nobody = world.client()
+    for number, client in clients.items():
+        client.q(how.format(number))
+    for _ in range(5):
+        for number, client in clients.items():
+            world.rotate(client)
+            assert client.q("SELECT owner FROM session_test.accounts").rows == [(number,)]
+            assert nobody.q("SELECT owner FROM session_test.accounts").rows == []
+
+
+# ---- many at once -------------------------------------------------------------------------------
+
+
+def one_of_many(world, number, seed, count, problems):
+    """A client that changes its settings and looks at all of them in every statement."""
+    mine = random.Random(seed)
+    names = ["work_mem", "app.user_id", "TimeZone", "role", "search_path"]
+    values = {"work_mem": [f"{n}MB" for n in range(5, 15)],
+              "app.user_id": [f"{number}-{n}" for n in range(5)],
+              "TimeZone": ["UTC", "Asia/Kolkata", "Europe/Paris"],
+              "role": ["none", "session_reader", "session_writer"],
+              "search_path": ["public", f"s{number}, public", "session_test"]}
+    question = settings_query(names) + " FROM (SELECT count(*) FROM session_test.accounts) a"
+    try:
+        client = world.client()
+        first = client.q(question).rows[0]
+        wanted = dict(zip(names, first))
+        for step in range(count):
+            name, act = mine.choice(names), mine.random()
+            value = mine.choice(values[name])
+            if act < 0.1:
+                client.q(f"SET {name} = '{value}'" if name != "search_path" else
+                         f"SET {name} = {value}")
+                wanted[name] = value
+            elif act < 0.15:
+                client.q(f"BEGIN; SET LOCAL {name} = '{value}'; COMMIT")
+            elif act < 0.2:
+                client.q(f"BEGIN; SELECT set_config('{name}', '{value}', false); ROLLBACK")
+            elif act < 0.25:
+                client.x("SELECT set_config($1, $2, false)", [name, value])
+                wanted[name] = value
+            elif act < 0.27:
+                client.try_q(f"SET {name} = '{value}'; SELECT 1/0")
+            got = client.x(question) if step % 2 else client.q(question)
+            assert dict(zip(names, got.rows[0])) == wanted, step
+    except Exception as problem:  # noqa: BLE001 - shown by the test
+        problems.append((number, problem))
+
+
+@pytest.mark.slow
+def test_clients_never_see_each_others_settings(make_world, rng):
+    world = make_world(pool_size=3)
+    count, problems = 10, []
+    threads = [threading.Thread(target=one_of_many, daemon=True,
+                                args=(world, n, rng.random(), 400, problems))
+               for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120 * targets.SCALE)
+    assert not any(t.is_alive() for t in threads), "a client hangs"
+    assert not problems, problems[:3]
+
+
+# ---- what can no longer be set ------------------------------------------------------------------
+
+
+@pooled_only
+@pytest.mark.parametrize("how", ["drop", "revoke"])
+def test_role_that_may_no_longer_be_taken_ends_in_an_error(world, pg, how):
+    pg.query("drop role if exists doomed")
+    pg.query("create role doomed")
+    pg.query("grant doomed to app")
+    pg.in_app("delete from session_test.touched")
+    client = world.client()
+    client.q("SET ROLE doomed")
+    world.rotate(client)
+    pg.query("drop role doomed" if how == "drop" else "revoke doomed from app")
+    with pytest.raises((wire.PgError, wire.Closed)):
+        client.q("INSERT INTO session_test.touched SELECT 1")
+    assert pg.in_app("select count(*) from session_test.touched")[0][0] == 0
+    with pytest.raises((wire.PgError, wire.Closed)):  # nor the next one
+        client.q("INSERT INTO session_test.touched SELECT 2")
+    assert pg.in_app("select count(*) from session_test.touched")[0][0] == 0
+    assert world.client().one(WHO) == "app/app"
+
+
+@pooled_only
+def test_statements_that_change_nothing_cost_no_message(make_sluice, make_fake):
+    """The server gets what the client sends, and nothing more."""
+    fake = make_fake()
+    sluice = make_sluice(postgres={"pool_size": 1, "databases": {"app": {"url": fake.url()}}})
+    client = sluice.connect()
+    client.query("select 0")
+    kinds = "QPBDESCHf"
+    before = sum(len(fake.messages(kind)) for kind in kinds)
+    for i in range(20):
+        client.query(f"select {i}")
+    client.run(wire.batch("select 20"))
+    assert sum(len(fake.messages(kind)) for kind in kinds) == before + 25
