@@ -22,7 +22,8 @@ _runs = itertools.count(7_000_000)
 @dataclass(frozen=True)
 class Step:
     who: int          # a client; -1 - n is helper n
-    kind: str         # q: simple; x: extended; p: pipeline; parse, bind, close: named; leave
+    kind: str         # q: simple; x: extended; p: one batch; b: queries at once; parse,
+                      # bind, close: a named statement; leave: and come back
     sql: object = ""  # text, or a tuple of texts for a pipeline
     params: tuple = ()
 
@@ -162,7 +163,7 @@ def random_step(rng, who, status):
                     (rng.choice(["work_mem", "app.a", "app.b"]), rng.choice(["8MB", "9MB"]),
                      rng.choice("tf")))
     if act < 0.24:
-        return Step(who, rng.choice(["q", "p"]),
+        return Step(who, rng.choice("qpb"),
                     tuple(statement(rng, status) for _ in range(rng.randrange(2, 4))))
     return Step(who, rng.choice("qx"), statement(rng, status))
 
@@ -192,6 +193,8 @@ class Session:
             self.conn.send(wire.query(fill(text)))
         elif step.kind == "x":
             self.conn.send(wire.batch(fill(step.sql), step.params))
+        elif step.kind == "b":
+            self.conn.send(*(wire.query(fill(sql)) for sql in step.sql))
         elif step.kind == "p":
             chunks = [wire.parse("", fill(sql)) + wire.bind() + wire.describe("P") + wire.execute()
                       for sql in step.sql]
@@ -202,7 +205,9 @@ class Session:
             self.conn.send(wire.bind("", step.sql, step.params), wire.execute(), wire.SYNC)
         else:
             self.conn.send(wire.close("S", step.sql), wire.SYNC)
-        got = self.conn.recv_until("Z")
+        got = wire.Result()
+        for _ in step.sql if step.kind == "b" else "1":
+            got.messages += self.conn.recv_until("Z").messages
         self.take(got.messages, run)
         self.status = got.status
         self.conn.parameters.update(got.parameters)

@@ -7,6 +7,8 @@ SLUICE_TEST_TARGET=postgres the clients are connected to PostgreSQL itself and n
 these tests ask for must hold there too.
 """
 
+import threading
+
 import pytest
 
 import targets
@@ -39,6 +41,9 @@ CREATE FUNCTION session_test.on_touch() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM set_config('app.tenant', 'touched ' || new.id, false); RETURN new; END $$;
 CREATE TRIGGER t BEFORE INSERT ON session_test.touched
     FOR EACH ROW EXECUTE FUNCTION session_test.on_touch();
+CREATE VIEW session_test.putting AS SELECT session_test.put('app.tenant', 'by a view') AS a;
+CREATE TABLE session_test.defaulted (id int,
+    a text DEFAULT session_test.put('app.tenant', 'by a default'));
 CREATE FUNCTION session_test.lock(key bigint) RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_advisory_lock(key); END $$;
 CREATE FUNCTION session_test.try(a int, b int) RETURNS bool LANGUAGE sql AS
@@ -107,6 +112,11 @@ class Client:
     def where(self):
         """The server process that serves it now."""
         return int(self.q(WHERE).rows[0][1])
+
+    def send_all(self, *statements):
+        """Queries without waiting in between; a Result for each."""
+        self.conn.send(*(wire.query(sql) for sql in statements))
+        return [self._keep(self.conn.recv_until("Z")) for _ in statements]
 
     def refused(self, sql, code):
         got = self.try_q(sql)
@@ -274,6 +284,37 @@ class World:
                 assert ours.rows and ours.value == expected, f"{sql}: {ours.rows} {ours.errors}"
         self.release()
         return client
+
+
+class Hammer:
+    """Threads of other clients that never leave a connection alone: with a `with`."""
+
+    def __init__(self, world, count=4):
+        self.world = world
+        self.stop = threading.Event()
+        self.problems = []
+        self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
+
+    def _run(self):
+        try:
+            client = Client(self.world, self.world.user)
+            client.q(FOREIGN)
+            while not self.stop.is_set():
+                client.q("BEGIN; SELECT count(*) FROM pg_type; COMMIT")
+                assert client.show("work_mem") == "3333kB"
+        except Exception as problem:  # noqa: BLE001 - shown at the end
+            self.problems.append(problem)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(20 * targets.SCALE)
+        assert not self.problems, self.problems[:3]
 
 
 def outcome(result):

@@ -125,6 +125,20 @@ def test_nothing_is_left_of_a_client_that_leaves(world, pg, clean, leave):
     clean_everywhere(world, clean)
 
 
+@pytest.mark.parametrize("leave", LEAVES, ids=lambda f: f.__name__)
+def test_nothing_is_left_in_session_mode_either(make_world, pg, leave):
+    world = make_world(pool_mode="session", pool_size=1)
+    clean = world.direct().query(STATE).rows
+    for helper in world.helpers:
+        helper.close()
+    client = world.client()
+    make_mess(client)
+    leave(client)
+    wait_gone(pg, LOCKS, "its locks")
+    wait_gone(pg, TEMPORARY, "its temporary tables")
+    assert world.client().q(STATE).rows == clean
+
+
 @pytest.mark.parametrize("statement", ["SELECT 1", "SELECT pg_sleep(0.5)"])
 def test_nothing_is_left_of_a_killed_process(world, pg, clean, statement):
     """kill -9 of a psql in the middle of a statement or between two."""

@@ -1,9 +1,12 @@
 """What cannot travel pins its client to the connection, and lets it go when it is gone."""
 
+import struct
+
 import pytest
 
 import wire
-from session_world import BOSS, World, advisory_locks, make_objects, pooled_only, wait_gone
+from session_world import (BOSS, Hammer, World, advisory_locks, make_objects, pooled_only,
+                           wait_gone)
 
 UNLOCK_ALL = "SELECT pg_advisory_unlock_all()"
 
@@ -155,6 +158,37 @@ def test_several_reasons_end_one_by_one(world):
     assert client.one("SELECT pg_advisory_unlock(7001)") == "t"
     world.wait_pins()
     world.rotate(client)
+
+
+def test_lock_taken_by_a_function_call_message_is_kept(world):
+    """The message has a function's number and no text."""
+    lock, unlock = 2880, 2884  # pg_advisory_lock(bigint), pg_advisory_unlock(bigint)
+    client, other = world.client(), world.client()
+    key = (7003).to_bytes(8, "big")
+
+    def call(oid):
+        body = struct.pack("!IhhhI", oid, 1, 1, 1, len(key)) + key + struct.pack("!h", 1)
+        return client.conn.run(wire.message("F", body))
+
+    call(lock)
+    for _ in range(3):
+        world.disturb(client)
+        assert other.one("SELECT pg_try_advisory_lock(7003)") == "f"
+    assert call(unlock).messages[0].body[4:] == b"\1"
+    world.wait_pins()
+    assert other.one("SELECT pg_try_advisory_lock(7003)") == "t"
+
+
+def test_pipelined_statements_stay_together(world):
+    """What is sent behind a statement that pins runs where it ran."""
+    client = world.client()
+    with Hammer(world):
+        for i in range(20):
+            got = client.send_all(f"CREATE TEMP TABLE x AS SELECT {i} AS a", "SELECT a FROM x",
+                                  "SELECT a + 1 FROM x", "DROP TABLE x", "SELECT a FROM x")
+            assert [r.rows[0][0] for r in got[1:3]] == [str(i), str(i + 1)]
+            assert got[4].codes == ["42P01"]
+    world.wait_pins()
 
 
 @pytest.mark.slow

@@ -52,6 +52,11 @@ CASES = {
                  ("EXECUTE p", "7", []), ("DEALLOCATE p", None, []), ("EXECUTE p", None, [])],
     "search_path": ["SET search_path = session_test", "PREPARE p AS SELECT count(*) >= 0 FROM "
                     "touched", "EXECUTE p", "SET search_path = public", "EXECUTE p"],
+    "execute_sets": ["PREPARE p(text) AS SELECT set_config('work_mem', $1, false)",
+                     "EXECUTE p('9MB')", ("SHOW work_mem", "9MB"), "DEALLOCATE p",
+                     ("SHOW work_mem", "9MB")],
+    "execute_locks": ["PREPARE p AS SELECT pg_advisory_lock_shared(9001)", "EXECUTE p",
+                      "DEALLOCATE p", ("SELECT pg_advisory_unlock_shared(9001)", "t")],
     "unknown": ["EXECUTE nobody_has_this", "DEALLOCATE nobody_has_this"],
     "listed": ["PREPARE p AS SELECT 1",
                ("SELECT count(*)::text FROM pg_prepared_statements WHERE from_sql", "1")],

@@ -7,7 +7,7 @@ import pytest
 
 import targets
 import wire
-from session_world import BOSS, World, make_objects, pooled_only
+from session_world import BOSS, Hammer, World, make_objects, pooled_only
 
 
 @pytest.fixture
@@ -98,6 +98,12 @@ TRAVELS = {
                  (TENANT, "done"), "DO $$ BEGIN SET work_mem = '27MB'; END $$",
                  (WORK_MEM, "27MB")],
     "trigger": ["INSERT INTO session_test.touched VALUES (7)", (TENANT, "touched 7")],
+    "view": ["SELECT a FROM session_test.putting", (TENANT, "by a view")],
+    "column_default": ["INSERT INTO session_test.defaulted (id) VALUES (1)",
+                       (TENANT, "by a default")],
+    "extension": ["SET plpgsql.extra_warnings = 'shadowed_variables'",
+                  "DO $$ BEGIN PERFORM 1; END $$",
+                  ("SHOW plpgsql.extra_warnings", "shadowed_variables")],
     "own_function": [
         "CREATE OR REPLACE FUNCTION session_test.mine() RETURNS text LANGUAGE sql AS "
         "$$ SELECT set_config('app.tenant', 'mine', false) $$",
@@ -323,6 +329,54 @@ def test_clients_never_see_each_others_settings(make_world, rng):
     assert not problems, problems[:3]
 
 
+@pytest.mark.slow
+def test_pipelined_settings_hold_from_statement_to_statement(world, rng):
+    """Nothing waits for answers, and others use every connection in between."""
+    client, size = world.client(), 5
+    client.q("SET work_mem = '5MB'")
+    with Hammer(world):
+        for _ in range(150):
+            statements, expected = [], []
+            for _ in range(rng.randrange(1, 6)):
+                if rng.random() < 0.6:
+                    size = rng.randrange(5, 90)
+                    statements.append(rng.choice([
+                        f"SET work_mem = '{size}MB'", f"BEGIN; SET work_mem = '{size}MB'; COMMIT",
+                        f"SELECT set_config('work_mem', '{size}MB', false)"]))
+                    expected.append(None)
+                statements.append(WORK_MEM)
+                expected.append(f"{size}MB")
+            for want, got in zip(expected, client.send_all(*statements)):
+                assert not got.errors and (want is None or got.value == want)
+
+
+def test_named_statement_that_sets_is_seen_each_time(world):
+    """Its text is known from its Parse, long ago and on another connection."""
+    first, second = world.client(), world.client()
+    for client in (first, second):
+        client.conn.run(wire.parse("s", "SELECT set_config('app.user_id', $1, false)"), wire.SYNC)
+    for i in range(6):
+        for number, client in enumerate((first, second)):
+            world.rotate(client)
+            client.conn.run(wire.bind("", "s", [f"{number}-{i}"]), wire.execute(), wire.SYNC)
+        for number, client in enumerate((first, second)):
+            world.rotate(client)
+            assert client.show("app.user_id") == f"{number}-{i}"
+
+
+@pytest.mark.parametrize("end", ["SELECT 1", "SELECT 1/0"])
+def test_pipelined_batch_is_one_transaction(world, end):
+    """Several statements before one Sync: a SET in it counts if all succeed."""
+    client = world.client()
+    client.q("SET work_mem = '5MB'")
+    world.rotate(client)
+    chunks = [wire.parse("", sql) + wire.bind() + wire.execute()
+              for sql in ("SET work_mem = '6MB'", end)]
+    client.conn.run(*chunks, wire.SYNC, check=False)
+    world.rotate(client)
+    assert client.show("work_mem") == ("6MB" if end == "SELECT 1" else "5MB")
+
+
 # ---- what can no longer be set ------------------------------------------------------------------
 
 
@@ -344,6 +398,21 @@ def test_role_that_may_no_longer_be_taken_ends_in_an_error(world, pg, how):
         client.q("INSERT INTO session_test.touched SELECT 2")
     assert pg.in_app("select count(*) from session_test.touched")[0][0] == 0
     assert world.client().one(WHO) == "app/app"
+
+
+@pooled_only
+def test_value_that_the_server_no_longer_takes_is_kept_or_an_error(world, pg):
+    pg.in_app("create text search configuration session_test.words (copy = simple)")
+    client = world.client()
+    client.q("SET default_text_search_config = 'session_test.words'; SET work_mem = '5MB'")
+    world.rotate(client)
+    pg.in_app("drop text search configuration session_test.words")
+    try:
+        got = client.q("SELECT current_setting('default_text_search_config'), "
+                       "current_setting('work_mem')").rows
+        assert got == [("session_test.words", "5MB")]
+    except (wire.PgError, wire.Closed):
+        pass
 
 
 @pooled_only
