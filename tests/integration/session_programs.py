@@ -67,7 +67,7 @@ def setting(rng):
 
 
 def prepared(rng):
-    name, number = rng.choice("pq"), rng.randrange(100)
+    name, number = rng.choice("pppq"), rng.randrange(100)
     return rng.choice([
         f"PREPARE {name} AS SELECT {number}", f"PREPARE {name}(int) AS SELECT $1 + {number}",
         f"EXECUTE {name}", f"EXECUTE {name}({number})", f"EXECUTE {name}",
@@ -77,7 +77,7 @@ def prepared(rng):
 
 
 def temporary(rng):
-    name = rng.choice(["t1", "t2"])
+    name = rng.choice(["t1", "t1", "t1", "t2"])
     return rng.choice([
         f"CREATE TEMP TABLE {name} (a int)", f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} (a int)",
         f"CREATE TABLE pg_temp.{name} (a int)", f"SELECT 5 AS a INTO TEMP {name}",
@@ -90,7 +90,7 @@ def temporary(rng):
 
 
 def cursor(rng):
-    name = rng.choice("cd")
+    name = rng.choice("cccd")
     return rng.choice([
         f"DECLARE {name} CURSOR WITH HOLD FOR SELECT generate_series(1, 4)",
         f"DECLARE {name} SCROLL CURSOR WITH HOLD FOR SELECT 1/(generate_series(1, 4) - 3)",
@@ -111,9 +111,9 @@ def lock(rng):
 
 
 def listen(rng):
-    channel = f"ch{{run}}_{rng.randrange(3)}"
+    channel = f"ch{{run}}_{rng.choice([0, 0, 0, 1])}"
     return rng.choice([
-        f"LISTEN {channel}", f"LISTEN {channel}", f"UNLISTEN {channel}", "UNLISTEN *",
+        f"LISTEN {channel}", f"LISTEN {channel}", f"LISTEN {channel}", f"UNLISTEN {channel}", "UNLISTEN *",
         f"NOTIFY {channel}", f"NOTIFY {channel}, 'n{rng.randrange(1000)}'",
         f"SELECT pg_notify('{channel}', 'f{rng.randrange(1000)}')",
         f"NOTIFY {channel}, 'n{rng.randrange(1000)}'"])
@@ -127,11 +127,15 @@ def other(rng):
         "SELECT count(*) FROM session_test.model WHERE run = {run}"])
 
 
+def begin(rng):
+    return rng.choice(["BEGIN", "BEGIN", "START TRANSACTION ISOLATION LEVEL REPEATABLE READ"])
+
+
 def transaction(rng):
     name = rng.choice(["s1", "s2"])
-    return rng.choice(["BEGIN", "BEGIN", "START TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-                       "COMMIT", "COMMIT", "ROLLBACK", f"SAVEPOINT {name}", f"SAVEPOINT {name}",
-                       f"ROLLBACK TO {name}", f"RELEASE {name}", "COMMIT AND CHAIN", "ROLLBACK"])
+    return rng.choice(["BEGIN", "COMMIT", "COMMIT", "ROLLBACK", "ROLLBACK", f"SAVEPOINT {name}",
+                       f"SAVEPOINT {name}", f"ROLLBACK TO {name}", f"ROLLBACK TO {name}",
+                       f"RELEASE {name}", "COMMIT AND CHAIN"])
 
 
 KINDS = {setting: 8, prepared: 3, temporary: 4, cursor: 3, lock: 4, listen: 5, other: 3,
@@ -141,15 +145,22 @@ DIRT = ["SET work_mem = '99MB'; SET app.a = 'helper'; SET search_path = nowhere"
         "RESET ALL", "RESET ROLE", "SELECT 1", "SELECT set_config('app.a', 'helped', false)"]
 
 
-def statement(rng, status):
+def weights(rng):
+    """Every program has themes of its own: some kinds of statements often, others never."""
+    out = {kind: weight * rng.choice([0, 0.3, 1, 4]) for kind, weight in KINDS.items()}
+    return {**out, setting: out[setting] + 0.5, transaction: out[transaction] + 1}
+
+
+def statement(rng, status, mix):
     if status == "E" and rng.random() < 0.4:
         return rng.choice(["ROLLBACK", "ROLLBACK TO s1", "COMMIT"])
     if status == "T" and rng.random() < 0.12:
         return rng.choice(["COMMIT", "ROLLBACK"])
-    return rng.choices(list(KINDS), KINDS.values())[0](rng)
+    kind = rng.choices(list(mix), mix.values())[0]
+    return begin(rng) if kind is transaction and status == "I" and rng.random() < 0.9 else kind(rng)
 
 
-def random_step(rng, who, status):
+def random_step(rng, who, status, mix):
     act = rng.random()
     if act < 0.08:
         name = rng.choice("ab")
@@ -164,8 +175,8 @@ def random_step(rng, who, status):
                      rng.choice("tf")))
     if act < 0.24:
         return Step(who, rng.choice("qpb"),
-                    tuple(statement(rng, status) for _ in range(rng.randrange(2, 4))))
-    return Step(who, rng.choice("qx"), statement(rng, status))
+                    tuple(statement(rng, status, mix) for _ in range(rng.randrange(2, 4))))
+    return Step(who, rng.choice("qx"), statement(rng, status, mix))
 
 
 # ---- running ------------------------------------------------------------------------------------

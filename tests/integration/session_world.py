@@ -234,9 +234,10 @@ class World:
         return self.holder is not None
 
     def rotate(self, client):
-        """As disturb, and the client must not have kept its connection."""
+        """As disturb, and the client must not have kept its connection; whose pid is returned."""
         if not self.disturb(client):
             raise AssertionError(f"the client keeps its connection: {self.pins()}")
+        return self.holder.where() if self.holder else None
 
     # -- pins
 

@@ -13,7 +13,7 @@ import pytest
 import targets
 import wire
 from session_programs import (DIRT, Invalid, Plain, Session, Step, TIMEOUT, Trace, _runs,
-                              random_step)
+                              random_step, weights)
 from session_world import World, make_objects
 
 FULL = os.environ.get("SLUICE_TEST_FULL") == "1"
@@ -25,7 +25,7 @@ class Mismatch(Exception):
 
 def generate(rng, plain, clients, length):
     """A program, made while it runs on direct connections: (steps, traces)."""
-    steps, traces = [], []
+    steps, traces, mix = [], [], weights(rng)
     while len(steps) < length:
         if rng.random() < 0.15:
             step = Step(-1 - rng.randrange(plain.pool_size), rng.choice(["hold", "q"]),
@@ -33,7 +33,7 @@ def generate(rng, plain, clients, length):
         else:
             free = len(plain.busy) < plain.pool_size - (rng.random() < 0.8 and plain.pool_size > 2)
             who = rng.choice([c for c in range(clients) if free or c in plain.busy])
-            step = random_step(rng, who, plain.sessions[who].status)
+            step = random_step(rng, who, plain.sessions[who].status, mix)
         try:
             traces.append(plain.step(step))
             steps.append(step)

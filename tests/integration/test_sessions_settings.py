@@ -189,6 +189,16 @@ def test_superusers_session_is_as_on_a_connection_of_ones_own(make_world, kind):
     make_world(user=BOSS).check(*BOSSES[kind])
 
 
+def test_rotation_moves_the_client(world):
+    """Without which no test here says anything."""
+    client, seen = world.client(), set()
+    for _ in range(8):
+        before = world.rotate(client)
+        assert client.where() != before
+        seen.add(client.where())
+    assert len(seen) > 1 or world.on_postgres
+
+
 # ---- what a session starts with -----------------------------------------------------------------
 
 
