@@ -280,7 +280,9 @@ class World:
                 ours, theirs = client.try_q(sql), plain.query(sql, check=False)
             else:
                 ours, theirs = client.try_x(sql, values), plain.execute(sql, values, check=False)
-            assert outcome(ours) == outcome(theirs), f"after {sql!r}"
+            got, wanted = outcome(ours), outcome(theirs)
+            if got != wanted:
+                raise AssertionError(f"{sql!r} gives {got}\nand directly {wanted}")
             if expected is not None:
                 assert ours.rows and ours.value == expected, f"{sql}: {ours.rows} {ours.errors}"
         self.release()

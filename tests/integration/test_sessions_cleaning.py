@@ -15,7 +15,7 @@ MESS = ["SET work_mem = '77MB'; SET app.user_id = '1'; SET role = session_reader
         "CREATE TEMP TABLE left_behind (a int)", "PREPARE left_behind AS SELECT 'foreign'",
         "DECLARE left_behind CURSOR WITH HOLD FOR SELECT 'foreign'", "LISTEN left_behind",
         "SELECT pg_advisory_lock(6001), session_test.lock(6002), setseed(0.5)"]
-TEMPORARY = "select count(*) from pg_class where relpersistence = 't'"
+TEMPORARY = "select count(*) from pg_class where relpersistence = 't' and relkind = 'r'"
 LOCKS = "select count(*) from pg_locks where locktype = 'advisory'"
 STATE = """SELECT current_user, current_setting('work_mem'), current_setting('role'),
     current_setting('search_path'), current_setting('TimeZone'),
