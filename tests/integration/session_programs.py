@@ -30,7 +30,7 @@ class Step:
     def __str__(self):
         name = f"client {self.who}" if self.who >= 0 else f"helper {-1 - self.who}"
         tail = f"  {list(self.params)}" if self.params else ""
-        return f"{name:9} {self.kind:5} {self.sql!r}{tail}"
+        return f"{name:9} {self.kind:5} {self.sql!r}{tail}".replace(PROBE, "PROBE")
 
 
 class Invalid(Exception):
@@ -270,7 +270,6 @@ class Plain:
         self.sessions = [Session(self._connect()) for _ in range(count)]
         self.busy = set()
         self.listened = set()
-        self.ending = [()] * count
 
     def _connect(self):
         return self.spare.pop() if self.spare else self.target.connect(user="app")
@@ -328,7 +327,7 @@ class Plain:
         return Trace({}, before, [len(s.heard) for s in self.sessions], self.locks())
 
     def finish(self):
-        """All notifications of each client, then what it listens to at the end (if it is idle)."""
+        """Of each client all notifications and what it listens to at the end; who is busy then."""
         channels = []
         for session in self.sessions:
             conn, rows = session.conn, []
@@ -342,7 +341,7 @@ class Plain:
             self.spare.append(conn)
         heard = [list(session.heard) for session in self.sessions]
         self.sessions = []
-        return heard, channels
+        return heard, channels, self.busy
 
     def abandon(self):
         for session in self.sessions:

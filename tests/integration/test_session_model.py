@@ -7,6 +7,7 @@ A failing program is made as short as it gets and printed with its seed.
 import os
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -56,7 +57,7 @@ class Pooled:
         conn.settimeout(conn.timeout)
         return conn
 
-    def compare(self, count, steps, traces, heard, channels):
+    def compare(self, count, steps, traces, heard, channels, busy):
         """Mismatch at the first difference."""
         self.run = next(_runs)
         self.sessions = [Session(self.connect()) for _ in range(count)]
@@ -65,7 +66,7 @@ class Pooled:
             for number, (step, trace) in enumerate(zip(steps, traces)):
                 self._step(number, step, trace)
             step = "end"
-            self._end(heard, channels)
+            self._end(heard, channels, busy)
         except (wire.Closed, TimeoutError, wire.PgError, AssertionError) as problem:
             raise Mismatch(f"at {step}: {problem!r}") from None
         finally:
@@ -118,7 +119,7 @@ class Pooled:
                 raise Mismatch(f"at step {number}, {step}: client {who} has heard "
                                f"{session.heard}, which should be {count}")
 
-    def _end(self, heard, channels):
+    def _end(self, heard, channels, busy):
         """Everything that was sent has come: a last notification on each channel is behind it."""
         self._release(0)
         for session in self.sessions:
@@ -132,27 +133,52 @@ class Pooled:
                     heard[who] = heard[who] + [(channel, "the last")]
         for who, session in enumerate(self.sessions):
             session.hear(len(heard[who]), self.run, TIMEOUT / 2)
+        for who in sorted(range(len(heard)), key=lambda who: who not in busy):
+            session = self.sessions[who]  # first those that have a connection, which they leave
             session.take(session.conn.query("SELECT 1").messages, self.run)
+            session.conn.close()
             if session.heard != heard[who]:
                 raise Mismatch(f"client {who} has heard {session.heard}\n    not {heard[who]}")
 
 
+def joined(programs):
+    """One program of several: the clients of each leave before the next begins."""
+    first, out = 0, []
+    for count, steps in programs:
+        out += [replace(step, who=step.who + first) if step.who >= 0 else step for step in steps]
+        out += [Step(first + who, "leave", "close") for who in range(count)
+                if steps is not programs[-1][1]]
+        first += count
+    return first, out
+
+
 class Model:
     def __init__(self, pg, worlds):
+        self.pg = pg
         self.plain = Plain(pg)
         self.pooled = [Pooled(world) for world in worlds]
+        self.earlier = {pooled: [] for pooled in self.pooled}  # the last good programs
+
+    def renew(self):
+        """Server connections on which nobody has been yet."""
+        mine = [session.pid for session in self.plain.spare]
+        for pid in self.pg.pids("app"):
+            if pid not in mine:
+                self.pg.query("select pg_terminate_backend(%s, 2000)", (pid,))
+        time.sleep(0.02)  # the daemon reads that they are gone
 
     def replay(self, pooled, count, steps):
         """The mismatch of this program, or None; Invalid if it may not run."""
+        self.renew()
         self.plain.start(count, pooled.world.size)
         try:
             traces = [self.plain.step(step) for step in steps]
         except BaseException:
             self.plain.abandon()
             raise
-        heard, channels = self.plain.finish()
+        ending = self.plain.finish()
         try:
-            pooled.compare(count, steps, traces, heard, channels)
+            pooled.compare(count, steps, traces, *ending)
         except Mismatch as problem:
             return str(problem)
         return None
@@ -187,13 +213,25 @@ class Model:
         except Invalid as problem:
             self.plain.abandon()
             return f"program {seed}: {problem}"
-        heard, channels = self.plain.finish()
+        ending = self.plain.finish()
         try:
-            pooled.compare(count, steps, traces, heard, channels)
+            pooled.compare(count, steps, traces, *ending)
+            self.earlier[pooled] = [*self.earlier[pooled][-9:], (count, steps)]
             return None
         except Mismatch as problem:
-            found = str(problem)
-        steps, found = self.shrink(pooled, count, steps, found, 120 if FULL else 25)
+            found, again = str(problem), None
+        # What an earlier program left on a connection fails only with that program before it.
+        for number in (0, 1, 3, 10):
+            more_count, more = joined([*self.earlier[pooled][-number:], (count, steps)]
+                                      if number else [(count, steps)])
+            again = self.replay(pooled, more_count, more)
+            if again:
+                break
+        if again:
+            count, steps, found = more_count, more, again
+            steps, found = self.shrink(pooled, count, steps, found, 120 if FULL else 30)
+        else:
+            found += "\n(it did not happen again)"
         program = "\n".join(f"  {number:2} {step}" for number, step in enumerate(steps))
         return f"program {seed}, pool of {pooled.world.size}:\n{program}\n{found}"
 
@@ -237,16 +275,16 @@ def test_comparison_notices_a_difference(model):
     def changed(number, **changes):
         model.plain.start(2, 2)
         traces = [model.plain.step(step) for step in steps]
-        heard, channels = model.plain.finish()
+        heard, channels, busy = model.plain.finish()
         old = traces[number]
         traces[number] = Trace({**old.result, **changes}, old.before, old.heard)
-        return traces, heard, channels
+        return traces, heard, channels, busy
 
     for number, changes in [(0, {"rows": [("2",)]}), (1, {"tags": ["UNLISTEN"]}),
                             (2, {"codes": ["00000"]}), (0, {"status": "T"})]:
         with pytest.raises(Mismatch):
             pooled.compare(2, steps, *changed(number, **changes))
-    traces, heard, channels = changed(0)
+    traces, heard, *ending = changed(0)
     heard[1] = [(channel, "y") for channel, _ in heard[1]]
     with pytest.raises(Mismatch):
-        pooled.compare(2, steps, traces, heard, channels)
+        pooled.compare(2, steps, traces, heard, *ending)
