@@ -3,8 +3,8 @@ pool. A program is a list of steps in a fixed order, so that both places must gi
 
 `Plain` runs steps on direct connections and knows after each which clients need a connection of
 their own (in a transaction, or with something that cannot travel): the generator keeps their number
-within the pool, so that nobody waits. Whatever is visible beyond a session carries the number of the
-run ({run} in a step), so that runs do not see each other.
+within the pool, so that nobody waits. Whatever is visible beyond a session carries the number of
+the run ({run} in a step), so that runs do not see each other.
 """
 
 import itertools
@@ -113,7 +113,8 @@ def lock(rng):
 def listen(rng):
     channel = f"ch{{run}}_{rng.choice([0, 0, 0, 1])}"
     return rng.choice([
-        f"LISTEN {channel}", f"LISTEN {channel}", f"LISTEN {channel}", f"UNLISTEN {channel}", "UNLISTEN *",
+        f"LISTEN {channel}", f"LISTEN {channel}", f"LISTEN {channel}", f"UNLISTEN {channel}",
+        "UNLISTEN *",
         f"NOTIFY {channel}", f"NOTIFY {channel}, 'n{rng.randrange(1000)}'",
         f"SELECT pg_notify('{channel}', 'f{rng.randrange(1000)}')",
         f"NOTIFY {channel}, 'n{rng.randrange(1000)}'"])

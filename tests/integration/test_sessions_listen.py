@@ -76,8 +76,8 @@ def test_each_client_gets_what_it_listens_to_in_order(world):
 
 def test_sender_is_a_process_that_the_sender_knows(world):
     client, sender = listening(world, "news"), world.client()
-    pid = sender.q(f"BEGIN; SELECT count(*), pg_backend_pid() FROM pg_class; NOTIFY news, 'x'; "
-                   f"COMMIT").rows[0][1]
+    pid = sender.q("BEGIN; SELECT count(*), pg_backend_pid() FROM pg_class; NOTIFY news, 'x'; "
+                   "COMMIT").rows[0][1]
     client.conn.settimeout(5)
     got = notification(client.conn.recv_until("A").messages[-1])
     assert got[0] in (int(pid), sender.conn.pid)

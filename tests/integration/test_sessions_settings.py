@@ -26,8 +26,8 @@ def world(make_world):
 
 
 WORK_MEM = "SELECT current_setting('work_mem')"
-# On a connection where somebody has set it, a name of the application's own reads '' after RESET and
-# not NULL, and nothing can make it unknown again (docs/sessions.md).
+# On a connection where somebody has set it, a name of the application's own reads '' after RESET
+# and not NULL, and nothing can make it unknown again (docs/sessions.md).
 TENANT = "SELECT coalesce(current_setting('app.tenant', true), '')"
 WHO = "SELECT current_user || '/' || session_user, count(*) > 0 FROM pg_class"
 def settings_query(names):
