@@ -1,0 +1,271 @@
+"""What one run of PostgreSQL's tests needs: a server, sluice in front of it, other clients."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+
+import targets  # noqa: E402
+from certificates import Authority  # noqa: E402
+from postgres import Postgres, free_port  # noqa: E402
+
+DATABASE = "regression"
+TEMPLATE = "regression_template"
+NOISE = Path(__file__).resolve().parent / "noise"
+
+
+class Server(Postgres):
+    """The project's private PostgreSQL with nothing in it, set up as pg_regress does it."""
+
+    def _create(self):
+        super()._create()
+        (self.data / "pg_hba.conf").write_text("local all all trust\n"
+                                               "host all all 127.0.0.1/32 trust\n")
+        with open(self.data / "postgresql.auto.conf", "a") as out:
+            out.write("synchronous_commit = on\n"
+                      "shared_buffers = 128MB\n"
+                      "wal_level = replica\n"
+                      "max_prepared_transactions = 2\n")
+
+    def _populate(self):
+        pass
+
+    def create_database(self, template="template0"):
+        """The database of the tests, anew."""
+        self.drop_database()
+        locale = "encoding 'UTF8' lc_collate 'C' lc_ctype 'C'" if template == "template0" else ""
+        self.query(f"create database {DATABASE} template {template} {locale}")
+        for setting in ("lc_messages = 'C'", "lc_monetary = 'C'", "lc_numeric = 'C'",
+                        "lc_time = 'C'", "bytea_output = 'hex'",
+                        "timezone_abbreviations = 'Default'"):
+            self.query(f"alter database {DATABASE} set {setting}")
+
+    def drop_database(self):
+        """With what a failed test leaves outside of it."""
+        if not self.query("select from pg_database where datname = %s", (DATABASE,)):
+            return
+        for (name,) in self.query("select gid from pg_prepared_xacts"):
+            self.in_app(f"rollback prepared '{name}'", database=DATABASE)
+        for (name,) in self.query("select subname from pg_subscription"):
+            for words in ("disable", "set (slot_name = none)"):
+                self.in_app(f"alter subscription {name} {words}", database=DATABASE)
+            self.in_app(f"drop subscription {name}", database=DATABASE)
+        self.query(f"drop database {DATABASE} with (force)")
+
+    def keep_as_template(self):
+        self.query(f"alter database {DATABASE} rename to {TEMPLATE}")
+
+    def roles(self):
+        return {name for (name,) in self.query("select rolname from pg_roles")}
+
+    def drop_roles(self, keep):
+        """Those that tests left behind; what owns something elsewhere stays."""
+        for name in self.roles() - keep:
+            try:
+                self.query(f'drop role "{name}"')
+            except Exception:  # noqa: BLE001 - the next test will show whether it matters
+                pass
+
+
+class Noise:
+    """Other clients of the same database and user: pgbench with our scripts, until stopped.
+
+    One whose state is wrong ends with an error; `errors` has the texts."""
+
+    def __init__(self, server, port, clients, log, reconnect):
+        simple = clients - clients // 3
+        self._log = log
+        self._stop = threading.Event()
+        self._running = []
+        self._threads = []
+        self._lock = threading.Lock()
+        common = [str(server.bin / "pgbench"), "-n", "-h", server.host, "-p", str(port), "-U",
+                  "postgres", "-T", "86400", "-j", "1",
+                  *(["-C"] if reconnect else [])]
+        scripts = [f"-f{NOISE}/{name}.sql@{weight}" for name, weight in
+                   (("settings", 3), ("prepare", 2), ("temporary", 1), ("queries", 4))]
+        if simple > 0:
+            self._start([*common, "-c", str(simple), *scripts, DATABASE])
+        if clients // 3 > 0:
+            self._start([*common, "-c", str(clients // 3), "-M", "prepared",
+                         f"-f{NOISE}/queries.sql", DATABASE])
+
+    def _start(self, command):
+        thread = threading.Thread(target=self._keep, args=(command,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _keep(self, command):
+        environment = {"PATH": os.environ["PATH"], "PGSSLMODE": "disable", "PGAPPNAME": "noise",
+                       "LC_ALL": "C"}
+        while not self._stop.is_set():
+            with self._lock, open(self._log, "ab") as log:
+                if self._stop.is_set():
+                    return
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                           stderr=log, env=environment)
+                self._running.append(process)
+            process.wait()
+            with self._lock:
+                self._running.remove(process)
+            self._stop.wait(0.2)
+
+    def stop(self):
+        """The errors so far, each text once."""
+        # What happens to it from here on is our doing.
+        found = self.errors()
+        self._stop.set()
+        with self._lock:
+            for process in self._running:
+                process.send_signal(signal.SIGTERM)
+        for thread in self._threads:
+            thread.join(30)
+        return found
+
+    def errors(self):
+        if not self._log.exists():
+            return []
+        lines = [line for line in self._log.read_text(errors="replace").splitlines()
+                 if "ERROR:" in line or "FATAL:" in line or line.startswith("pgbench: error")]
+        return list(dict.fromkeys(lines))
+
+
+class Instance:
+    """A server, and in front of it sluice unless `mode` is direct. A context manager."""
+
+    def __init__(self, mode, pool_size, results):
+        self.mode = mode
+        self.results = results
+        self.pool_size = pool_size
+        self.problems = []
+        self.sluice = None
+        self.scratch = Path(tempfile.mkdtemp(prefix="sluice-regress-"))
+        self.scratch.chmod(0o755)
+        self.server = None
+
+    def __enter__(self):
+        try:
+            self.server = Server(Authority(self.scratch))
+            if self.mode != "direct":
+                self.sluice = targets.Sluice(self.scratch / "sluice", self._config()).start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _config(self):
+        return {
+            "workers": targets.WORKERS,
+            "log": {"level": "info"},
+            "postgres": {
+                "listen": [f"127.0.0.1:{free_port()}"],
+                "auth_type": "trust",
+                "pool_mode": self.mode,
+                "pool_size": self.pool_size,
+                "query_wait_timeout": "60s",
+                "shutdown_timeout": "2s",
+                "databases": {DATABASE: {"url": self.server.url(DATABASE, user=None)}},
+                "users": {"postgres": {}},
+            },
+            "kv": {"listen": []},
+            "monitoring": {"listen": []},
+        }
+
+    @property
+    def port(self):
+        return self.sluice.port if self.sluice else self.server.port
+
+    def __exit__(self, *_):
+        if self.sluice:
+            problem = self.sluice.stop()
+            if problem:
+                self.problems.append(problem)
+            shutil.copy(self.sluice.log_path, self.results / "sluice.log")
+        if self.server:
+            if self.server.log.exists():
+                shutil.copy(self.server.log, self.results / "postgres.log")
+            self.server.destroy()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def noise(self, clients):
+        # In session mode connections only change hands between sessions.
+        return Noise(self.server, self.port, clients, self.results / "noise.log",
+                     reconnect=self.mode == "session")
+
+
+class Suite:
+    """One of the suites, copied to where the server's user can read and write."""
+
+    def __init__(self, name, tools, instance):
+        self.name = name
+        self.instance = instance
+        self.become = instance.server._become
+        self.top = instance.scratch / name
+        self.input = self.top / "input"
+        self.output = self.top / "output"
+        for directory in (self.top, self.output):
+            directory.mkdir()
+        shutil.copytree(getattr(tools, name), self.input)
+        shutil.copytree(tools.programs, self.top / "bin")
+        shutil.copytree(tools.libraries, self.top / "lib")
+        if self.become:
+            for path in (self.top, *self.top.rglob("*")):
+                shutil.chown(path, "postgres", "postgres")
+        self.program = self.top / "bin" / \
+            ("pg_regress" if name == "regress" else "pg_isolation_regress")
+
+    def run(self, schedule, log, port, parallel, idle_limit):
+        """Runs a schedule; what pg_regress prints is appended to `log`. A test that says nothing
+        for `idle_limit` seconds is killed and thereby failed. Returns pg_regress's exit code."""
+        file = self.top / "schedule"
+        file.write_text(schedule)
+        file.chmod(0o644)
+        command = [*self.become, str(self.program), "--use-existing", f"--bindir={self.top}/bin",
+                   f"--inputdir={self.input}", f"--outputdir={self.output}",
+                   f"--dlpath={self.top}/lib", "--host=127.0.0.1", f"--port={port}",
+                   "--user=postgres", f"--dbname={DATABASE}", f"--max-connections={parallel}",
+                   f"--schedule={file}"]
+        environment = {"PATH": os.environ["PATH"], "PGSSLMODE": "disable", "LC_ALL": "C",
+                       "PGISOLATIONTIMEOUT": "20", "HOME": str(self.top)}
+        with open(log, "ab") as out:
+            process = subprocess.Popen(command, cwd=self.output, stdin=subprocess.DEVNULL,
+                                       stdout=out, stderr=out, env=environment)
+            size, changed = None, time.monotonic()
+            while process.poll() is None:
+                time.sleep(0.05)
+                if log.stat().st_size != size:
+                    size, changed = log.stat().st_size, time.monotonic()
+                elif time.monotonic() - changed > idle_limit:
+                    self._kill_tests(process.pid)
+                    changed = time.monotonic()
+        return process.returncode
+
+    @staticmethod
+    def _kill_tests(parent):
+        """Kills the programs under pg_regress; the shells in between then report the failure."""
+        children = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                words = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(words[1]), []).append(int(stat.parent.name))
+        todo, leaves = [parent], []
+        while todo:
+            pid = todo.pop()
+            below = children.get(pid, [])
+            todo += below
+            if not below and pid != parent:
+                leaves.append(pid)
+        for pid in leaves:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
