@@ -16,13 +16,17 @@ import targets  # noqa: E402
 from certificates import Authority  # noqa: E402
 from postgres import Postgres, free_port  # noqa: E402
 
-DATABASE = "regression"
+DATABASES = {"regress": "regression", "isolation": "isolation_regression"}  # tests name them
 TEMPLATE = "regression_template"
 NOISE = Path(__file__).resolve().parent / "noise"
 
 
 class Server(Postgres):
     """The project's private PostgreSQL with nothing in it, set up as pg_regress does it."""
+
+    def __init__(self, authority, database):
+        self.database = database
+        super().__init__(authority)
 
     def _create(self):
         super()._create()
@@ -41,26 +45,26 @@ class Server(Postgres):
         """The database of the tests, anew."""
         self.drop_database()
         locale = "encoding 'UTF8' lc_collate 'C' lc_ctype 'C'" if template == "template0" else ""
-        self.query(f"create database {DATABASE} template {template} {locale}")
+        self.query(f"create database {self.database} template {template} {locale}")
         for setting in ("lc_messages = 'C'", "lc_monetary = 'C'", "lc_numeric = 'C'",
                         "lc_time = 'C'", "bytea_output = 'hex'",
                         "timezone_abbreviations = 'Default'"):
-            self.query(f"alter database {DATABASE} set {setting}")
+            self.query(f"alter database {self.database} set {setting}")
 
     def drop_database(self):
         """With what a failed test leaves outside of it."""
-        if not self.query("select from pg_database where datname = %s", (DATABASE,)):
+        if not self.query("select from pg_database where datname = %s", (self.database,)):
             return
         for (name,) in self.query("select gid from pg_prepared_xacts"):
-            self.in_app(f"rollback prepared '{name}'", database=DATABASE)
+            self.in_app(f"rollback prepared '{name}'", database=self.database)
         for (name,) in self.query("select subname from pg_subscription"):
             for words in ("disable", "set (slot_name = none)"):
-                self.in_app(f"alter subscription {name} {words}", database=DATABASE)
-            self.in_app(f"drop subscription {name}", database=DATABASE)
-        self.query(f"drop database {DATABASE} with (force)")
+                self.in_app(f"alter subscription {name} {words}", database=self.database)
+            self.in_app(f"drop subscription {name}", database=self.database)
+        self.query(f"drop database {self.database} with (force)")
 
     def keep_as_template(self):
-        self.query(f"alter database {DATABASE} rename to {TEMPLATE}")
+        self.query(f"alter database {self.database} rename to {TEMPLATE}")
 
     def roles(self):
         return {name for (name,) in self.query("select rolname from pg_roles")}
@@ -92,10 +96,10 @@ class Noise:
         scripts = [f"-f{NOISE}/{name}.sql@{weight}" for name, weight in
                    (("settings", 3), ("prepare", 2), ("temporary", 1), ("queries", 4))]
         if simple > 0:
-            self._start([*common, "-c", str(simple), *scripts, DATABASE])
+            self._start([*common, "-c", str(simple), *scripts, server.database])
         if clients // 3 > 0:
             self._start([*common, "-c", str(clients // 3), "-M", "prepared",
-                         f"-f{NOISE}/queries.sql", DATABASE])
+                         f"-f{NOISE}/queries.sql", server.database])
 
     def _start(self, command):
         thread = threading.Thread(target=self._keep, args=(command,), daemon=True)
@@ -140,8 +144,9 @@ class Noise:
 class Instance:
     """A server, and in front of it sluice unless `mode` is direct. A context manager."""
 
-    def __init__(self, mode, pool_size, results):
+    def __init__(self, mode, suite, pool_size, results):
         self.mode = mode
+        self.database = DATABASES[suite]
         self.results = results
         self.pool_size = pool_size
         self.problems = []
@@ -152,7 +157,7 @@ class Instance:
 
     def __enter__(self):
         try:
-            self.server = Server(Authority(self.scratch))
+            self.server = Server(Authority(self.scratch), self.database)
             if self.mode != "direct":
                 self.sluice = targets.Sluice(self.scratch / "sluice", self._config()).start()
         except BaseException:
@@ -171,7 +176,7 @@ class Instance:
                 "pool_size": self.pool_size,
                 "query_wait_timeout": "60s",
                 "shutdown_timeout": "2s",
-                "databases": {DATABASE: {"url": self.server.url(DATABASE, user=None)}},
+                "databases": {self.database: {"url": self.server.url(self.database, user=None)}},
                 "users": {"postgres": {}},
             },
             "kv": {"listen": []},
@@ -230,7 +235,7 @@ class Suite:
         command = [*self.become, str(self.program), "--use-existing", f"--bindir={self.top}/bin",
                    f"--inputdir={self.input}", f"--outputdir={self.output}",
                    f"--dlpath={self.top}/lib", "--host=127.0.0.1", f"--port={port}",
-                   "--user=postgres", f"--dbname={DATABASE}", f"--max-connections={parallel}",
+                   "--user=postgres", f"--dbname={self.instance.server.database}", f"--max-connections={parallel}",
                    f"--schedule={file}"]
         environment = {"PATH": os.environ["PATH"], "PGSSLMODE": "disable", "LC_ALL": "C",
                        "PGISOLATIONTIMEOUT": "20", "HOME": str(self.top)}

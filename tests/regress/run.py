@@ -145,13 +145,13 @@ class Runner:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         found = results.Results()
-        with Instance(mode, options.pool_size, folder) as instance:
+        with Instance(mode, options.suite, options.pool_size, folder) as instance:
             suite = Suite(options.suite, self.tools, instance)
             work = self._each if options.each else self._together
             errors = work(instance, suite, folder, found)
         found.missing(self.chosen)
         problems = [f"noise: {error}" for error in errors] + instance.problems
-        self._log(folder, f"{mode}: {found.count()} of {len(found.passed)} pass, in {folder}")
+        print(f"{mode}: {found.count()} of {len(found.passed)} pass, in {folder}", flush=True)
         return found, problems
 
     def _together(self, instance, suite, folder, found):
@@ -162,16 +162,19 @@ class Runner:
             before = [name for name in self.all if name in need and name not in self.chosen]
         if before:
             self._prepare(instance, suite, folder, before)
-        groups = [[name for name in group if name in self.chosen] for group in self.groups]
-        noise = instance.noise(self.options.noise)
         log = folder / "tests.txt"
+        # What is vacuumed while others look at it is planned otherwise: nobody disturbs the setup.
+        quiet = [name for name in ("test_setup",) if name in self.chosen]
+        loud = [name for name in self.chosen if name not in quiet]
+        self._schedule(suite, quiet, log, instance.port)
+        texts = [self._keep(suite, folder, "setup.")]
+        noise = instance.noise(self.options.noise)
         try:
-            suite.run(write_schedule(groups), log, instance.port, self.options.parallel,
-                      self.options.idle_limit)
+            self._schedule(suite, loud, log, instance.port)
         finally:
             errors = noise.stop()
-        found.add(log.read_text(errors="replace"), suite.output)
-        self._keep(suite, folder)
+        texts.append(self._keep(suite, folder))
+        found.add(log.read_text(errors="replace"), "\n".join(texts))
         return errors
 
     def _each(self, instance, suite, folder, found):
@@ -195,31 +198,33 @@ class Runner:
             noise = instance.noise(self.options.noise)
             log = folder / f"{test}.txt"
             try:
-                suite.run(write_schedule([[test]]), log, instance.port, 1, self.options.idle_limit)
+                self._schedule(suite, [test], log, instance.port)
             finally:
                 errors += noise.stop()
-            found.add(log.read_text(errors="replace"), suite.output)
+            found.add(log.read_text(errors="replace"), self._keep(suite, folder, f"{test}."))
             if found.passed.get(test):
                 log.unlink()
-            else:
-                self._keep(suite, folder, f"{test}.")
         return list(dict.fromkeys(errors))
+
+    def _schedule(self, suite, tests, log, port):
+        groups = [[name for name in group if name in tests] for group in self.groups]
+        if tests:
+            suite.run(write_schedule(groups), log, port, self.options.parallel,
+                      self.options.idle_limit)
 
     def _prepare(self, instance, suite, folder, tests):
         """Runs on a direct connection what other tests need."""
-        groups = [[name for name in group if name in tests] for group in self.groups]
-        suite.run(write_schedule(groups), folder / "prepare.txt", instance.server.port,
-                  self.options.parallel, self.options.idle_limit)
+        self._schedule(suite, tests, folder / "prepare.txt", instance.server.port)
 
     @staticmethod
     def _keep(suite, folder, prefix=""):
+        """The differences of the last pg_regress, kept in the folder if there are any."""
         differences = suite.output / "regression.diffs"
-        if differences.exists():
-            text = differences.read_text(errors="replace").replace(str(suite.top), "")
+        text = differences.read_text(errors="replace") if differences.exists() else ""
+        if text:
+            text = text.replace(str(suite.top), "")
             (folder / f"{prefix}regression.diffs").write_text(text)
-
-    def _log(self, folder, text):
-        print(text, flush=True)
+        return text
 
     def direct(self):
         """The baseline: run now, or kept from an earlier run."""
