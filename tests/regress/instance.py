@@ -1,6 +1,8 @@
 """What one run of PostgreSQL's tests needs: a server, sluice in front of it, other clients."""
 
+import collections
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -81,36 +83,39 @@ class Server(Postgres):
 class Noise:
     """Other clients of the same database and user: pgbench with our scripts, until stopped.
 
-    One whose state is wrong ends with an error; `errors` has the texts."""
+    One whose state is wrong ends with an error and comes back; `stop` tells what they said."""
 
-    def __init__(self, server, port, clients, log, reconnect):
-        simple = clients - clients // 3
-        self._log = log
+    ABORTED = re.compile(r"client \d+ script (\d+) aborted in command (\d+) query \d+: (.*)")
+
+    def __init__(self, server, port, clients, folder, reconnect):
         self._stop = threading.Event()
+        self._lock = threading.Lock()
         self._running = []
         self._threads = []
-        self._lock = threading.Lock()
+        self._logs = []
         common = [str(server.bin / "pgbench"), "-n", "-h", server.host, "-p", str(port), "-U",
-                  "postgres", "-T", "86400", "-j", "1",
-                  *(["-C"] if reconnect else [])]
-        scripts = [f"-f{NOISE}/{name}.sql@{weight}" for name, weight in
-                   (("settings", 3), ("prepare", 2), ("temporary", 1), ("queries", 4))]
-        if simple > 0:
-            self._start([*common, "-c", str(simple), *scripts, server.database])
-        if clients // 3 > 0:
-            self._start([*common, "-c", str(clients // 3), "-M", "prepared",
-                         f"-f{NOISE}/queries.sql", server.database])
+                  "postgres", "-T", "86400", "-j", "1", *(["-C"] if reconnect else [])]
+        weights = {"settings": 3, "prepare": 2, "temporary": 1, "queries": 4}
+        prepared = clients // 3
+        for count, log, weights, options in (
+                (clients - prepared, "noise.log", weights, []),
+                (prepared, "noise-prepared.log", {"queries": 1}, ["-M", "prepared"])):
+            if count:
+                scripts = [f"-f{NOISE}/{name}.sql@{weight}" for name, weight in weights.items()]
+                self._logs.append((folder / log, list(weights)))
+                self._start([*common, *options, "-c", str(count), *scripts, server.database],
+                            folder / log)
 
-    def _start(self, command):
-        thread = threading.Thread(target=self._keep, args=(command,), daemon=True)
+    def _start(self, command, log):
+        thread = threading.Thread(target=self._keep, args=(command, log), daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _keep(self, command):
+    def _keep(self, command, path):
         environment = {"PATH": os.environ["PATH"], "PGSSLMODE": "disable", "PGAPPNAME": "noise",
                        "LC_ALL": "C"}
-        while not self._stop.is_set():
-            with self._lock, open(self._log, "ab") as log:
+        while True:
+            with self._lock, open(path, "ab") as log:
                 if self._stop.is_set():
                     return
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
@@ -122,23 +127,29 @@ class Noise:
             self._stop.wait(0.2)
 
     def stop(self):
-        """The errors so far, each text once."""
-        # What happens to it from here on is our doing.
-        found = self.errors()
-        self._stop.set()
+        """What went wrong for them, each text once with how often it was said."""
+        found = self._errors()  # before what we do to them now
         with self._lock:
+            self._stop.set()
             for process in self._running:
                 process.send_signal(signal.SIGTERM)
         for thread in self._threads:
             thread.join(30)
         return found
 
-    def errors(self):
-        if not self._log.exists():
-            return []
-        lines = [line for line in self._log.read_text(errors="replace").splitlines()
-                 if "ERROR:" in line or "FATAL:" in line or line.startswith("pgbench: error")]
-        return list(dict.fromkeys(lines))
+    def _errors(self):
+        found = collections.Counter()
+        for path, scripts in self._logs:
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            for line in lines:
+                aborted = self.ABORTED.search(line)
+                if aborted:
+                    script, command, text = aborted.groups()
+                    line = f"{scripts[int(script)]}.sql, command {command}: {text}"
+                elif not line.startswith("pgbench: error") or "Run was aborted" in line:
+                    continue
+                found[re.sub(r"\d{3,}", "N", line)] += 1
+        return [f"{text} ({count} times)" for text, count in found.most_common()]
 
 
 class Instance:
@@ -201,7 +212,7 @@ class Instance:
 
     def noise(self, clients):
         # In session mode connections only change hands between sessions.
-        return Noise(self.server, self.port, clients, self.results / "noise.log",
+        return Noise(self.server, self.port, clients, self.results,
                      reconnect=self.mode == "session")
 
 

@@ -19,6 +19,7 @@ import results  # noqa: E402
 import source  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MOST_PROBLEMS = 20  # that a report shows
 
 # The part for every day: sessions' state first, then a little of everything else.
 QUICK = """
@@ -200,11 +201,13 @@ class Runner:
             try:
                 self._schedule(suite, [test], log, instance.port)
             finally:
-                errors += noise.stop()
+                errors += [f"during {test}: {error}" for error in noise.stop()]
             found.add(log.read_text(errors="replace"), self._keep(suite, folder, f"{test}."))
             if found.passed.get(test):
                 log.unlink()
-        return list(dict.fromkeys(errors))
+            for name in ("noise.log", "noise-prepared.log"):
+                (folder / name).unlink(missing_ok=True)
+        return errors
 
     def _schedule(self, suite, tests, log, port):
         groups = [[name for name in group if name in tests] for group in self.groups]
@@ -263,11 +266,13 @@ def main():
     found, problems = runner.run(options.mode)
     verdict = results.Verdict(found, direct, results.known(options.suite, options.mode))
     verdict.print(f"{options.suite} in {options.mode} mode")
-    for problem in problems:
+    for problem in problems[:MOST_PROBLEMS]:
         print(f"  {problem}")
+    if len(problems) > MOST_PROBLEMS:
+        print(f"  and {len(problems) - MOST_PROBLEMS} more")
     print(f"took {time.monotonic() - started:.0f} s")
     if options.junit:
-        verdict.write_junit(options.junit, options.suite, problems)
+        verdict.write_junit(options.junit, options.suite, problems[:MOST_PROBLEMS])
     return 1 if verdict.failed or problems else 0
 
 

@@ -141,14 +141,16 @@ def _make(top, server):
     if not offered:
         raise Unavailable(f"apt knows no archive with {PACKAGE}")
     apt = _Apt(top / "apt", [line for _, line in offered])
-    _run("apt-get", *apt.options, "update")
+    _, said = _run("apt-get", *apt.options, "update")
     versions = list(dict.fromkeys([v for v, _ in offered if v == server] + [v for v, _ in offered]))
     for version in versions:
         archive, out = apt.source(version)
+        said += out
         if archive:
             break
     else:
-        raise Unavailable(f"apt cannot get the source of {PACKAGE}: {out.strip()[-300:]}")
+        wrong = [line for line in said.splitlines() if line.startswith(("Err:", "E:", "W:"))]
+        raise Unavailable(f"apt cannot get the source of {PACKAGE}: {' '.join(wrong[:1])}")
     _unpack(archive, top)
     notes = [] if version == server else [f"the tests are of {version}, the server is {server}"]
     headers, _ = _package(top / "packages", f"postgresql-server-dev-{MAJOR}={server}",
