@@ -55,7 +55,7 @@ class Server(Postgres):
 
     def drop_database(self):
         """With what a failed test leaves outside of it."""
-        if not self.query("select from pg_database where datname = %s", (self.database,)):
+        if not self.query("select 1 from pg_database where datname = %s", (self.database,)):
             return
         for (name,) in self.query("select gid from pg_prepared_xacts"):
             self.in_app(f"rollback prepared '{name}'", database=self.database)
