@@ -1,6 +1,7 @@
 """What one run of PostgreSQL's tests needs: a server, sluice in front of it, other clients."""
 
 import collections
+import contextlib
 import os
 import re
 import shutil
@@ -14,12 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
+import psycopg  # noqa: E402
+
 import targets  # noqa: E402
 from certificates import Authority  # noqa: E402
 from postgres import Postgres, free_port  # noqa: E402
 
 DATABASES = {"regress": "regression", "isolation": "isolation_regression"}  # tests name them
-TEMPLATE = "regression_template"
 NOISE = Path(__file__).resolve().parent / "noise"
 
 
@@ -46,8 +48,9 @@ class Server(Postgres):
     def create_database(self, template="template0"):
         """The database of the tests, anew."""
         self.drop_database()
-        locale = "encoding 'UTF8' lc_collate 'C' lc_ctype 'C'" if template == "template0" else ""
-        self.query(f"create database {self.database} template {template} {locale}")
+        options = "encoding 'UTF8' lc_collate 'C' lc_ctype 'C'" if template == "template0" else ""
+        self.query(f"create database {self.database} template {template} strategy file_copy "
+                   f"{options}")
         for setting in ("lc_messages = 'C'", "lc_monetary = 'C'", "lc_numeric = 'C'",
                         "lc_time = 'C'", "bytea_output = 'hex'",
                         "timezone_abbreviations = 'Default'"):
@@ -57,27 +60,31 @@ class Server(Postgres):
         """With what a failed test leaves outside of it."""
         if not self.query("select 1 from pg_database where datname = %s", (self.database,)):
             return
-        for (name,) in self.query("select gid from pg_prepared_xacts"):
-            self.in_app(f"rollback prepared '{name}'", database=self.database)
-        for (name,) in self.query("select subname from pg_subscription"):
-            for words in ("disable", "set (slot_name = none)"):
-                self.in_app(f"alter subscription {name} {words}", database=self.database)
-            self.in_app(f"drop subscription {name}", database=self.database)
+        for (name,) in self.query("select quote_literal(gid) from pg_prepared_xacts"):
+            self._try(f"rollback prepared {name}")
+        for (name,) in self.query("select quote_ident(subname) from pg_subscription"):
+            for words in ("alter {} disable", "alter {} set (slot_name = none)", "drop {}"):
+                self._try(words.format(f"subscription {name}"))
         self.query(f"drop database {self.database} with (force)")
+        for (name,) in self.query("select quote_ident(spcname) from pg_tablespace "
+                                  "where spcname !~ '^pg_'"):
+            self._try(f"drop tablespace {name}", "postgres")
 
-    def keep_as_template(self):
-        self.query(f"alter database {self.database} rename to {TEMPLATE}")
+    def _try(self, statement, database=None):
+        """Tidies up; whether something is left that matters, the next test will show."""
+        with contextlib.suppress(psycopg.Error):
+            self.in_app(statement, database=database or self.database)
+
+    def keep_as_template(self, name):
+        self.query(f"alter database {self.database} rename to {name}")
 
     def roles(self):
-        return {name for (name,) in self.query("select rolname from pg_roles")}
+        return {name for (name,) in self.query("select quote_ident(rolname) from pg_roles")}
 
     def drop_roles(self, keep):
-        """Those that tests left behind; what owns something elsewhere stays."""
+        """Those that tests left behind."""
         for name in self.roles() - keep:
-            try:
-                self.query(f'drop role "{name}"')
-            except Exception:  # noqa: BLE001 - the next test will show whether it matters
-                pass
+            self._try(f"drop role {name}", "postgres")
 
 
 class Noise:
@@ -246,22 +253,31 @@ class Suite:
         command = [*self.become, str(self.program), "--use-existing", f"--bindir={self.top}/bin",
                    f"--inputdir={self.input}", f"--outputdir={self.output}",
                    f"--dlpath={self.top}/lib", "--host=127.0.0.1", f"--port={port}",
-                   "--user=postgres", f"--dbname={self.instance.server.database}", f"--max-connections={parallel}",
-                   f"--schedule={file}"]
+                   "--user=postgres", f"--dbname={self.instance.database}",
+                   f"--max-connections={parallel}", f"--schedule={file}"]
         environment = {"PATH": os.environ["PATH"], "PGSSLMODE": "disable", "LC_ALL": "C",
                        "PGISOLATIONTIMEOUT": "20", "HOME": str(self.top)}
         with open(log, "ab") as out:
             process = subprocess.Popen(command, cwd=self.output, stdin=subprocess.DEVNULL,
                                        stdout=out, stderr=out, env=environment)
-            size, changed = None, time.monotonic()
-            while process.poll() is None:
-                time.sleep(0.05)
-                if log.stat().st_size != size:
-                    size, changed = log.stat().st_size, time.monotonic()
-                elif time.monotonic() - changed > idle_limit:
+            try:
+                self._wait(process, log, idle_limit)
+            finally:
+                if process.poll() is None:  # we were interrupted
                     self._kill_tests(process.pid)
-                    changed = time.monotonic()
+                    process.kill()
+                    process.wait()
         return process.returncode
+
+    def _wait(self, process, log, idle_limit):
+        size, changed = None, time.monotonic()
+        while process.poll() is None:
+            time.sleep(0.05)
+            if log.stat().st_size != size:
+                size, changed = log.stat().st_size, time.monotonic()
+            elif time.monotonic() - changed > idle_limit:
+                self._kill_tests(process.pid)
+                changed = time.monotonic()
 
     @staticmethod
     def _kill_tests(parent):

@@ -32,8 +32,8 @@ QUICK = """
     """.split()
 QUICK_ISOLATION = """
     read-only-anomaly simple-write-skew deadlock-simple deadlock-soft fk-contention eval-plan-qual
-    lock-update-delete inherit-temp temp-schema-cleanup insert-conflict-do-nothing nowait skip-locked
-    alter-table-1 sequence-ddl async-notify timeouts stats plpgsql-toast serializable-parallel
+    lock-update-delete inherit-temp temp-schema-cleanup insert-conflict-do-nothing nowait
+    skip-locked alter-table-1 sequence-ddl async-notify timeouts stats plpgsql-toast serializable-parallel
     """.split()
 
 # What a test needs besides test_setup and create_index, by the comments of parallel_schedule and by
@@ -51,6 +51,9 @@ DEPENDS = {
     "select_views": "create_view",
     "with": "create_misc",
 }
+
+# Run directly once, each the start of databases for --each.
+BASES = (("test_setup",), ("test_setup", "create_index"))
 
 
 def arguments():
@@ -179,23 +182,21 @@ class Runner:
         return errors
 
     def _each(self, instance, suite, folder, found):
-        from instance import TEMPLATE
         server = instance.server
         errors = []
-        base = ["test_setup", "create_index"] if self.options.suite == "regress" else []
-        server.create_database()
-        if base:
+        templates = {(): "template0"}
+        for base in BASES if self.options.suite == "regress" else ():
+            server.create_database()
             self._prepare(instance, suite, folder, base)
-            server.keep_as_template()
+            templates[base] = f"after_{base[-1]}"
+            server.keep_as_template(templates[base])
         roles = server.roles()
         for test in self.chosen:
             needs = self._needs(test)
-            ready = base and set(base) <= set(needs)
-            server.create_database(TEMPLATE if ready else "template0")
+            base = max((b for b in templates if set(b) <= set(needs)), key=len)
+            server.create_database(templates[base])
             server.drop_roles(roles)
-            rest = [name for name in needs if not (ready and name in base)]
-            if rest:
-                self._prepare(instance, suite, folder, rest)
+            self._prepare(instance, suite, folder, [n for n in needs if n not in base])
             noise = instance.noise(self.options.noise)
             log = folder / f"{test}.txt"
             try:
