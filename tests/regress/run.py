@@ -23,7 +23,7 @@ MOST_PROBLEMS = 20  # that a report shows
 
 # The part for every day: sessions' state first, then a little of everything else.
 QUICK = """
-    test_setup create_index transactions portals prepared_xacts select_into namespace password lock
+    test_setup transactions portals prepared_xacts select_into namespace password lock
     privileges rowsecurity async misc_functions sysviews psql guc portals_p2 combocid foreign_data
     advisory_lock plancache plpgsql copy2 temp prepare sequence largeobject returning truncate
     polymorphism domain with create_table insert copy copyselect copydml create_procedure
@@ -160,18 +160,15 @@ class Runner:
 
     def _together(self, instance, suite, folder, found):
         instance.server.create_database()
-        before = []
-        if self.chosen != self.all:
-            need = {name for test in self.chosen for name in self._needs(test)}
-            before = [name for name in self.all if name in need and name not in self.chosen]
-        if before:
-            self._prepare(instance, suite, folder, before)
         log = folder / "tests.txt"
         # What is vacuumed while others look at it is planned otherwise: nobody disturbs the setup.
         quiet = [name for name in ("test_setup",) if name in self.chosen]
         loud = [name for name in self.chosen if name not in quiet]
         self._schedule(suite, quiet, log, instance.port)
         texts = [self._keep(suite, folder, "setup.")]
+        if self.chosen != self.all:
+            need = {name for test in self.chosen for name in self._needs(test)}
+            self._prepare(instance, suite, folder, need - set(self.chosen))
         noise = instance.noise(self.options.noise)
         try:
             self._schedule(suite, loud, log, instance.port)
