@@ -242,6 +242,7 @@ def main():
     options = arguments()
     for name in [n for n in os.environ if n.startswith("PG")]:
         del os.environ[name]
+    os.environ["SLUICE_TEST_PGBIN"] = f"/usr/lib/postgresql/{source.MAJOR}/bin"
     started = time.monotonic()
     try:
         tools = source.prepare()
