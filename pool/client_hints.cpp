@@ -54,6 +54,7 @@ std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
         words_ = known->words();
     }
     auto bits = protocol::read_session_hints(sql, standard_strings_, words_.get());
+    if (makes_temporary_) bits |= protocol::hint_temporary;  // CREATE TABLE would do
     if ((bits & (protocol::hint_settings | protocol::hint_unknown | protocol::hint_named)) == 0) {
         return bits;
     }
@@ -135,13 +136,18 @@ void client_link::guard_sequences(message& m, std::uint32_t bits) {
     nobody(owed_kind::execute);
 }
 
-// What the session began with and the server no longer has was RESET: it comes back.
-void client_link::settings_are(const parameters& now) {
+// What the session began with and the server no longer has was RESET: it comes back. A RESET
+// setting of the application's own is empty.
+void client_link::settings_are(const parameters& now, bool may_be_reset) {
     std::vector<parameter_set::entry> missing;
     for (const auto& one : startup->entries()) {
-        if (now->find(one.first) == nullptr) missing.push_back(one);
+        const auto* value = now->find(one.first);
+        const bool is_own = one.first.find('.') != std::string::npos;
+        if (value == nullptr || (may_be_reset && is_own && value->empty())) missing.push_back(one);
     }
     wanted = missing.empty() ? now : parameters_.with(now, missing);
+    const auto* path = wanted->find("search_path");
+    makes_temporary_ = path != nullptr && path->find("pg_temp") != std::string::npos;
 }
 
 }  // namespace sluice::pool

@@ -69,7 +69,7 @@ class client_link {
     // It has set something whose name is not known.
     [[nodiscard]] bool has_unknown_names() const noexcept { return has_unknown_names_; }
     // The server has said what is set.
-    void settings_are(const parameters& now);
+    void settings_are(const parameters& now, bool may_be_reset);
 
     // What the server link has learnt on this client's behalf.
     void server_reported(std::string_view name, std::string_view value, bool is_own_change);
@@ -136,6 +136,7 @@ class client_link {
     const parameter_set* strings_seen_ = nullptr;
     bool standard_strings_ = true;
     bool has_unknown_names_ = false;
+    bool makes_temporary_ = false;  // its search_path begins in the temporary schema
     config::session_state tracking_ = config::session_state::full;
     std::uint64_t unnamed_count_ = 0;
     std::uint64_t serial_;

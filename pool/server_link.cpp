@@ -364,7 +364,7 @@ void server_link::on_error(frame_context& frame) {
         last_error_.assign(as_text(frame.part));
         // While its settings are under way nothing of the client was sent, and between transactions
         // it has all its answers: it gets another connection.
-        const bool unconcerned = owed.empty() ? between_transactions() && !serves_session
+        const bool unconcerned = owed.empty() ? between_transactions() && !serves_session && pins == 0
                                               : owed.head().why == errand::settings;
         if (!unconcerned) forward(frame);
         return;

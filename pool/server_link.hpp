@@ -82,7 +82,7 @@ class server_link {
     // A pinned client idles: asks whether what pins it is gone. False: there is nothing to ask.
     [[nodiscard]] bool ask_again(client_link& client, protocol::outgoing& to_server);
     [[nodiscard]] bool needs_cleaning() const noexcept {
-        return (hints & cleaned_hints) != 0 || pins != 0;
+        return (hints & cleaned_hints) != 0 || pins != 0 || !reset_query_.empty();
     }
     // After a client that left something that no command takes away.
     [[nodiscard]] bool is_spoilt() const noexcept {
@@ -98,6 +98,8 @@ class server_link {
     [[nodiscard]] bool clean_up(protocol::outgoing& to_server);
     // Session mode: the reset query that runs when a client leaves.
     void reset_session(const std::string& query, protocol::outgoing& to_server);
+    // The same, as soon as the link is idle: clean_up() does it.
+    void reset_session_later(std::string query) { reset_query_ = std::move(query); }
 
     void set_counters(metrics::pool_counters* counters) noexcept { counters_ = counters; }
     void set_knowledge(session_knowledge* known) noexcept { knowledge_ = known; }
@@ -197,6 +199,7 @@ class server_link {
     bool answer_failed_ = false;
     std::array<bool, questions> question_prepared_{};
     std::uint64_t last_client_ = 0;  // serial number
+    std::string reset_query_;  // session mode, its client has left
     std::string last_error_;         // the ErrorResponse of failed settings or of the end, whole
     std::uint64_t frame_left_ = 0;
     std::uint32_t settings_owed_ = 0;

@@ -208,7 +208,9 @@ void server_link::on_answer_end(client_link* client) {
             answer.has_privileged && (super == nullptr || *super != "on");
         pins &= ~pin(pin_reason::setting);
         if (client != nullptr) {
-            client->settings_are(applied);
+            const bool may_be_reset =
+                (hints & (protocol::hint_reset | protocol::hint_discard | anything)) != 0;
+            client->settings_are(applied, may_be_reset);
             if (client->tracking() == session_state::full &&
                 (cannot_be_set_again || client->has_unknown_names())) {
                 pins |= pin(pin_reason::setting);
@@ -231,7 +233,7 @@ void server_link::on_answer_end(client_link* client) {
 // another one.
 void server_link::restore_startup(client_link& client, outgoing& to_server) {
     if (client.startup->empty() || client.tracking() == session_state::off) return;
-    std::string sql = "SELECT pg_catalog.set_config(s.name, v.value, false) FROM (VALUES ";
+    std::string sql = "SELECT pg_catalog.set_config(v.name, v.value, false) FROM (VALUES ";
     bool first = true;
     for (const auto& [name, value] : client.startup->entries()) {
         sql += first ? "(" : ",(";
@@ -242,8 +244,9 @@ void server_link::restore_startup(client_link& client, outgoing& to_server) {
         sql += ')';
     }
     sql +=
-        ") v(name, value) JOIN pg_catalog.pg_settings s "
-        "ON pg_catalog.lower(s.name) = pg_catalog.lower(v.name) WHERE s.source <> 'session'";
+        ") v(name, value) LEFT JOIN pg_catalog.pg_settings s "
+        "ON pg_catalog.lower(s.name) = pg_catalog.lower(v.name) "
+        "WHERE coalesce(s.source <> 'session', pg_catalog.current_setting(v.name, true) = '')";
     to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
     unnamed_client = 0;
     push({owed_kind::query, reply_for::nobody, errand::of_client, 0, nullptr});
@@ -276,6 +279,9 @@ bool server_link::clean_up(outgoing& to_server) {
     std::string sql;
     if (status_ != 'I') {
         sql = "ROLLBACK;";
+    } else if (!reset_query_.empty()) {
+        reset_session(std::exchange(reset_query_, {}), to_server);
+        return false;
     } else if (needs_cleaning()) {
         const bool all = (hints & anything) != 0 || (pins & pin(pin_reason::unknown)) != 0;
         const auto clean = [&](std::uint32_t of, pin_reason why, const char* command) {

@@ -15,7 +15,7 @@ using std::chrono::steady_clock;
 }  // namespace
 
 // The link is idle, and the client has all its answers.
-void client_session::end_transaction() {
+void client_session::end_transaction(bool answered) {
     protocol::outgoing to_server;
     const auto next = server_->link.end_transaction(link_, to_server);
     switch (next) {
@@ -42,6 +42,9 @@ void client_session::end_transaction() {
     }
     set_pins(server_->link.pins);
     if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
+    if (!stream.rx.empty() && (answered || link_.want() == pool::client_want::patience)) {
+        return pump();
+    }
     set_deadline();
 }
 
@@ -49,8 +52,7 @@ void client_session::end_transaction() {
 void client_session::answered() {
     asking_ = false;
     asked_at_ = steady_clock::now();
-    end_transaction();
-    if (phase_ == phase::ready && server_ != nullptr && !stream.rx.empty()) pump();
+    end_transaction(true);
 }
 
 // False: there would be too many, and the session has ended.

@@ -333,7 +333,7 @@ void client_session::after_server_bytes() {
                 {.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
                 "shutdown");
         }
-        if (mode_ != config::pool_mode::session) return end_transaction();
+        if (mode_ != config::pool_mode::session) return end_transaction(false);
         if (!stream.rx.empty() && link_.want() == pool::client_want::patience) return pump();
         return set_deadline();
     }
@@ -377,14 +377,13 @@ void client_session::leave_server(bool cut_short) {
     count_transaction(steady_clock::now());
     // The server still reads that message: whatever came next would be taken for the rest of it.
     if (cut_short) return connection->abandon(true);
-    if (mode_ == config::pool_mode::session && connection->link.idle()) {
+    if (mode_ == config::pool_mode::session) {
         // It would hit the reset.
-        if (connection->cancelling()) return connection->close("a cancel was under way");
-        const auto from = service_.current_directory();
-        protocol::outgoing to_server;
-        connection->link.reset_session(from->postgres().server_reset_query, to_server);
-        connection->stream.send(to_server);
-        return connection->release();
+        if (connection->link.idle() && connection->cancelling()) {
+            return connection->close("a cancel was under way");
+        }
+        connection->link.reset_session_later(
+            service_.current_directory()->postgres().server_reset_query);
     }
     if (connection->link.idle() && !connection->cancelling()) return connection->release();
     connection->abandon(cut_short);

@@ -102,7 +102,7 @@ class client_session final : public net::stream_owner,
     void give_back_server();
     void after_server_bytes();
     // client_pins.cpp
-    void end_transaction();
+    void end_transaction(bool answered);
     void answered();
     [[nodiscard]] bool may_pin(pool::pin_set pins);
     void set_pins(pool::pin_set pins);
