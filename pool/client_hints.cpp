@@ -16,6 +16,8 @@ constexpr std::size_t most_own_settings = 200;
 constexpr std::size_t longest_name = 127;
 // A bit of our own: set_config gets the name as a parameter.
 constexpr std::uint32_t hint_bound_name = 1U << 31;
+// Another: what the client listens to counts, not only what it adds.
+constexpr std::uint32_t hint_all_channels = 1U << 30;
 // What a text that was not read to its end may do.
 constexpr std::uint32_t anything = protocol::hint_unknown | protocol::hint_sequences;
 
@@ -54,6 +56,10 @@ std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
         words_ = known->words();
     }
     auto bits = protocol::read_session_hints(sql, standard_strings_, words_.get());
+    if ((bits & protocol::hint_channels) != 0 &&
+        protocol::read_channel_statement(sql).what != protocol::channel_statement::kind::listen) {
+        bits |= hint_all_channels;
+    }
     if (makes_temporary_) bits |= protocol::hint_temporary;  // CREATE TABLE would do
     if ((bits & (protocol::hint_settings | protocol::hint_unknown | protocol::hint_named)) == 0) {
         return bits;
@@ -76,7 +82,10 @@ void client_link::note_hints(message& m, std::uint32_t bits) {
     if ((bits & (protocol::hint_sequences | protocol::hint_reads_sequence)) != 0) {
         guard_sequences(m, bits);
     }
-    m.server->hints |= bits & ~hint_bound_name;
+    if ((bits & hint_all_channels) != 0 && !channels.empty() && !m.server->brought_channels) {
+        bring_channels(m);
+    }
+    m.server->hints |= bits & ~(hint_bound_name | hint_all_channels);
     if ((bits & protocol::hint_reset) != 0) m.server->reset_pending = true;
 }
 
@@ -112,21 +121,34 @@ void client_link::guard_sequences(message& m, std::uint32_t bits) {
     constexpr auto made = protocol::hint_unknown | protocol::hint_named;
     server.sequences_are_foreign = false;
     if (!matters || (server.hints & made) != 0) return;
+    run_before(m, "DISCARD SEQUENCES");
+}
+
+// UNLISTEN takes effect where the server knows what there is to unlisten.
+void client_link::bring_channels(message& m) {
+    m.server->brought_channels = true;
+    for (const auto& channel : channels)
+        run_before(m, listen_sql(channel));
+    run_before(m, listen_sql(listen_marker));
+}
+
+// A command of ours in front of the client's message; nobody gets the answer.
+void client_link::run_before(message& m, std::string_view sql) {
+    auto& server = *m.server;
     const auto nobody = [&](owed_kind kind) {
         server.push({kind, reply_for::nobody, errand::of_client, 0, nullptr});
     };
     if (!server.unsynced && m.header.type == 'Q') {
-        m.to_server.build(
-            [](std::string& out) { protocol::append_query(out, "DISCARD SEQUENCES"); });
+        m.to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
         server.unnamed_client = 0;
         return nobody(owed_kind::query);
     }
     server.unsynced = true;
     server.batch.recording = false;
-    constexpr std::string_view name = "sluice_sequences";
+    constexpr std::string_view name = "sluice_before";
     m.to_server.build([&](std::string& out) {
         protocol::append_close_statement(out, name);
-        protocol::append_parse(out, name, "DISCARD SEQUENCES", {"\0\0", 2});
+        protocol::append_parse(out, name, sql, {"\0\0", 2});
         protocol::append_bind(out, name, {});
         protocol::append_execute(out);
     });

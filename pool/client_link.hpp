@@ -66,6 +66,12 @@ class client_link {
     [[nodiscard]] const std::vector<std::string>& own_settings() const noexcept {
         return own_settings_;
     }
+    // Channels, sorted: those that the client listens to, as the server said, and those of them
+    // that the pool's shared connection listens to for it.
+    std::vector<std::string> channels;
+    std::vector<std::string> heard;
+    void set_process_id(std::uint32_t told) noexcept { process_id_ = told; }
+    [[nodiscard]] std::uint32_t process_id() const noexcept { return process_id_; }
     // It has set something whose name is not known.
     [[nodiscard]] bool has_unknown_names() const noexcept { return has_unknown_names_; }
     // The server has said what is set.
@@ -118,6 +124,8 @@ class client_link {
     }
     void note_bound_names(const message& m, std::uint32_t bits);
     void guard_sequences(message& m, std::uint32_t bits);
+    void bring_channels(message& m);
+    static void run_before(message& m, std::string_view sql);
     void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
     [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;
     [[nodiscard]] std::size_t needed_for(const protocol::frame_header& header) const noexcept;
@@ -140,6 +148,7 @@ class client_link {
     config::session_state tracking_ = config::session_state::full;
     std::uint64_t unnamed_count_ = 0;
     std::uint64_t serial_;
+    std::uint32_t process_id_ = 0;
     std::uint64_t message_left_ = 0;
     std::size_t needed_ = 0;
     client_rejection rejection_;

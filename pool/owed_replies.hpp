@@ -45,7 +45,8 @@ enum class reply_for : std::uint8_t { client, nobody, faked };
 
 // Whose message it was: the client's (or part of carrying it out), or one of our own between the
 // client's, whose failure means something else. question: what the session has become.
-enum class errand : std::uint8_t { of_client, settings, question, clean_up };
+// handover: its channels go to the shared connection.
+enum class errand : std::uint8_t { of_client, settings, question, clean_up, handover };
 
 // A client's unnamed statement, so that another connection can be given it.
 struct unnamed_statement {

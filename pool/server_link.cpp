@@ -145,7 +145,7 @@ void server_link::on_frame(frame_context& frame) {
         case 'N':
             return on_notice(frame);
         case 'A':
-            return forward(frame);
+            return on_notification(frame);
         case 'c':
         case 't':
         case 'V':
@@ -242,6 +242,9 @@ void server_link::on_ready(frame_context& frame) {
         discard_seen_ = reset_seen_ = false;
         ++queries;
         if (counters_ != nullptr) counters_->queries.add();
+        if (!held_from && status_ == 'I' && may_have_notified(frame.client)) {
+            held_from = frame.to_client.size();
+        }
         forward(frame);
         if (std::exchange(reset_pending, false) && status_ == 'T' && frame.client != nullptr) {
             restore_startup(*frame.client, frame.to_server);
@@ -364,8 +367,9 @@ void server_link::on_error(frame_context& frame) {
         last_error_.assign(as_text(frame.part));
         // While its settings are under way nothing of the client was sent, and between transactions
         // it has all its answers: it gets another connection.
-        const bool unconcerned = owed.empty() ? between_transactions() && !serves_session && pins == 0
-                                              : owed.head().why == errand::settings;
+        const bool unconcerned = owed.empty()
+                                     ? between_transactions() && !serves_session && pins == 0
+                                     : owed.head().why == errand::settings;
         if (!unconcerned) forward(frame);
         return;
     }
@@ -382,6 +386,7 @@ void server_link::on_error(frame_context& frame) {
         return;
     }
     if (try_again(frame)) return;
+    undone_ = true;
 
     bool wanted = frame.client != nullptr;
     for (std::size_t i = 0; i < owed.size(); ++i) {

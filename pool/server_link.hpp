@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "metrics/counters.hpp"
@@ -81,8 +82,13 @@ class server_link {
     [[nodiscard]] next_step end_transaction(client_link& client, protocol::outgoing& to_server);
     // A pinned client idles: asks whether what pins it is gone. False: there is nothing to ask.
     [[nodiscard]] bool ask_again(client_link& client, protocol::outgoing& to_server);
+    // idle(): the shared connection listens for the client from now on. Sends where exactly, and
+    // stops listening; done when nothing is owed. The marker is none to UNLISTEN only.
+    void hand_channels_over(const std::string& marker, protocol::outgoing& to_server);
+    void set_process_id(std::uint32_t own) noexcept { process_id_ = own; }
+    [[nodiscard]] std::uint32_t process_id() const noexcept { return process_id_; }
     [[nodiscard]] bool needs_cleaning() const noexcept {
-        return (hints & cleaned_hints) != 0 || pins != 0 || !reset_query_.empty();
+        return listens || (hints & cleaned_hints) != 0 || pins != 0 || !reset_query_.empty();
     }
     // After a client that left something that no command takes away.
     [[nodiscard]] bool is_spoilt() const noexcept {
@@ -118,6 +124,11 @@ class server_link {
     parameters applied;       // settings the connection has now, above its defaults
     std::uint32_t hints = 0;  // protocol::session_hint bits of what ran since the last answer
     pin_set pins = 0;
+    bool listens = false;           // to something
+    bool brought_channels = false;  // all that its client listens to, by a command of ours
+    // ReadyForQuery waits for the notifications that the client has sent to itself: from that byte
+    // of what receive() has passed to the client on.
+    std::optional<std::size_t> held_from;
     bool reset_pending = false;  // the batch that is under way goes back to startup values
     // Sequences' last values may be another client's.
     bool sequences_are_foreign = false;
@@ -182,6 +193,9 @@ class server_link {
     void on_answer_row(frame_context& frame);
     void on_answer_error();
     void on_answer_end(client_link* client);
+    void take_channels(std::vector<std::string> native, client_link* client);
+    void on_notification(frame_context& frame);
+    [[nodiscard]] bool may_have_notified(const client_link* client) const noexcept;
     void settle_pins(const client_link& client) noexcept;
     void restore_startup(client_link& client, protocol::outgoing& to_server);
     [[nodiscard]] bool streamable(char type) const noexcept;
@@ -197,9 +211,13 @@ class server_link {
     session_answer answer_;
     std::uint32_t asked_ = 0;  // questions under way, a bit each
     bool answer_failed_ = false;
+    bool undone_ = false;  // an error or a ROLLBACK since the last answer
+    std::string marker_;   // of the handover that is under way
+    bool marker_passed_ = false;
+    std::uint32_t process_id_ = 0;
     std::array<bool, questions> question_prepared_{};
     std::uint64_t last_client_ = 0;  // serial number
-    std::string reset_query_;  // session mode, its client has left
+    std::string reset_query_;        // session mode, its client has left
     std::string last_error_;         // the ErrorResponse of failed settings or of the end, whole
     std::uint64_t frame_left_ = 0;
     std::uint32_t settings_owed_ = 0;

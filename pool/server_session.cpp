@@ -1,5 +1,7 @@
 // server_link where session state is concerned: which hints the tags give, asking the server after
 // a transaction, what pins, and cleaning between clients (docs/sessions.md).
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "pool/client_link.hpp"
@@ -52,6 +54,7 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
             if (tag == "SET") hints |= protocol::hint_settings;
             return;
         case 'R':
+            if (tag == "ROLLBACK") undone_ = true;
             if (tag == "RESET") {
                 hints |= protocol::hint_settings | protocol::hint_reset;
                 reset_seen_ = reset_pending = client != nullptr;
@@ -83,6 +86,7 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
                 pins &= ~(pin(pin_reason::sequence) | pin(pin_reason::setting));
                 sequences_are_foreign = false;
                 discard_seen_ = client != nullptr;
+                if (client != nullptr) client->channels.clear();
             } else if (tag == "DISCARD SEQUENCES") {
                 pins &= ~pin(pin_reason::sequence);
                 sequences_are_foreign = false;
@@ -94,6 +98,7 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
 }
 
 void server_link::lease_to(const client_link& client) noexcept {
+    undone_ = brought_channels = false;
     if (last_client_ == client.serial()) return;
     if (last_client_ != 0) sequences_are_foreign = true;
     last_client_ = client.serial();
@@ -125,7 +130,10 @@ next_step server_link::end_transaction(client_link& client, outgoing& to_server)
                          (unknown || (hints & pins_hints) != 0 ||
                           ((pins & passing_pins) != 0 && (hints & ~kept_hints) != 0));
     if (!settings && !pinning) {
-        if (pins != 0) return next_step::keep;
+        if (pins != 0) {
+            hints &= kept_hints;
+            return next_step::keep;
+        }
         if (tracking == session_state::full) hints = 0;
         return next_step::release;
     }
@@ -220,13 +228,82 @@ void server_link::on_answer_end(client_link* client) {
     }
     if ((asked & bit(question::pins)) != 0) {
         pins = (pins & ~passing_pins) | answer.pins;
-        if (!answer.channels.empty()) pins |= pin(pin_reason::listening);
+        take_channels(answer.channels, client);
         hints &= kept_hints;
     } else if (client != nullptr && client->tracking() == session_state::full) {
         hints &= kept_hints;
     } else {
         hints &= ~settings_hints | anything;  // settings_only: the rest is cleaned
     }
+}
+
+// `native`: what the connection itself listens to. That is what the client has added in this
+// transaction, or all of its channels if they were brought here first.
+void server_link::take_channels(std::vector<std::string> native, client_link* client) {
+    std::sort(native.begin(), native.end());
+    listens = !native.empty();
+    const bool brought = std::exchange(brought_channels, false);
+    const auto marker = std::find(native.begin(), native.end(), listen_marker);
+    const bool marked = marker != native.end();
+    if (marked) native.erase(marker);
+    if (client == nullptr) return;
+    if (brought && (marked || !undone_)) {
+        client->channels = std::move(native);
+    } else {
+        std::vector<std::string> all;
+        std::set_union(client->channels.begin(), client->channels.end(), native.begin(),
+                       native.end(), std::back_inserter(all));
+        client->channels = std::move(all);
+    }
+    undone_ = false;
+}
+
+void server_link::hand_channels_over(const std::string& marker, outgoing& to_server) {
+    marker_ = marker;
+    marker_passed_ = false;
+    const auto run = [&](const std::string& sql) {
+        to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
+        push({owed_kind::query, reply_for::nobody, errand::handover, 0, nullptr});
+    };
+    if (!marker.empty()) {  // each in a transaction of its own: it is passed on after the commit
+        run(listen_sql(listen_marker));
+        run("NOTIFY " + listen_sql(listen_marker).substr(7) + ", '" + marker + "'");
+    }
+    run("UNLISTEN *");
+    unnamed_client = 0;
+    listens = false;
+}
+
+bool server_link::may_have_notified(const client_link* client) const noexcept {
+    constexpr auto notifying = protocol::hint_notifies | protocol::hint_unknown |
+                               protocol::hint_named | protocol::hint_executes;
+    return client != nullptr && !client->heard.empty() && (hints & notifying) != 0;
+}
+
+// What the shared connection hears for the client it delivers itself. A client that has notified
+// itself knows itself by the process id that it was given.
+void server_link::on_notification(frame_context& frame) {
+    if (frame.client == nullptr) return;
+    protocol::reader in(frame.body);
+    const auto sender = in.u32();
+    const auto channel = in.text();
+    if (!in.ok()) return desync();
+    if (channel == listen_marker) {
+        marker_passed_ = marker_passed_ || (!marker_.empty() && in.text() == marker_);
+        return;
+    }
+    const auto& heard = frame.client->heard;
+    if (marker_passed_ || std::binary_search(heard.begin(), heard.end(), channel)) return;
+    const bool answered = batch.answered;
+    if (sender != process_id_ || frame.client->process_id() == 0) {
+        forward(frame);
+    } else {
+        std::string copy(protocol::as_text(frame.part));
+        protocol::store_u32(copy.data() + protocol::frame_header::size, frame.client->process_id());
+        frame.to_client.copy(protocol::as_bytes(copy));
+        frame_passes_ = true;
+    }
+    batch.answered = answered;
 }
 
 // RESET within a transaction goes back to the server's value, and the client's session began with
@@ -283,6 +360,7 @@ bool server_link::clean_up(outgoing& to_server) {
         reset_session(std::exchange(reset_query_, {}), to_server);
         return false;
     } else if (needs_cleaning()) {
+        if (std::exchange(listens, false)) hints |= protocol::hint_channels;
         const bool all = (hints & anything) != 0 || (pins & pin(pin_reason::unknown)) != 0;
         const auto clean = [&](std::uint32_t of, pin_reason why, const char* command) {
             if (all || (hints & of) != 0 || (pins & pin(why)) != 0) sql += command;

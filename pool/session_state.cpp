@@ -62,6 +62,15 @@ std::string describe(pin_set pins) {
     return out;
 }
 
+std::string listen_sql(std::string_view channel) {
+    std::string out = "LISTEN \"";
+    for (const char c : channel) {
+        if (c == '"') out += c;
+        out += c;
+    }
+    return out + '"';
+}
+
 std::string_view question_name(question which) noexcept {
     return which == question::settings ? "sluice_ask_settings" : "sluice_ask_pins";
 }

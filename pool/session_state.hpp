@@ -54,6 +54,10 @@ inline constexpr std::uint32_t cleaned_hints =
     protocol::hint_channels | protocol::hint_library | protocol::hint_unknown |
     protocol::hint_named | protocol::hint_dblink | protocol::hint_discard;
 
+// The channel on which a pooled connection tells the shared one where it stops listening.
+inline constexpr std::string_view listen_marker = "sluice_marker";
+[[nodiscard]] std::string listen_sql(std::string_view channel);
+
 // The two questions; a prepared statement each.
 enum class question : std::uint8_t { settings, pins };
 inline constexpr std::size_t questions = 2;

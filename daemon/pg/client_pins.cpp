@@ -24,16 +24,18 @@ void client_session::end_transaction(bool answered) {
             server_->stream.send(to_server);
             return set_deadline();
         case pool::next_step::release:
+            if (hand_channels_over()) return;
             set_pins(0);
             release_server();
             if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
+            send_pending();
             if (!stream.rx.empty()) return pump();
             stream.trim();
             return set_deadline();
         case pool::next_step::keep:
             break;
     }
-    if (!may_pin(server_->link.pins)) return;
+    if (hand_channels_over() || !may_pin(server_->link.pins)) return;
     const auto now = steady_clock::now();
     if (server_->link.queries != counted_queries_) {
         counted_queries_ = server_->link.queries;
@@ -41,6 +43,7 @@ void client_session::end_transaction(bool answered) {
         leased_at_ = now;
     }
     set_pins(server_->link.pins);
+    send_pending();
     if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
     if (!stream.rx.empty() && (answered || link_.want() == pool::client_want::patience)) {
         return pump();
@@ -50,7 +53,7 @@ void client_session::end_transaction(bool answered) {
 
 // The server has said what there is.
 void client_session::answered() {
-    asking_ = false;
+    asking_ = handing_over_ = false;
     asked_at_ = steady_clock::now();
     end_transaction(true);
 }
@@ -99,7 +102,7 @@ void client_session::set_pins(pool::pin_set pins) {
 
 void client_session::lose_server() {
     server_ = nullptr;
-    settings_wait_ = asking_ = false;
+    settings_wait_ = asking_ = handing_over_ = false;
     set_pins(0);
 }
 

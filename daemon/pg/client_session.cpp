@@ -99,7 +99,7 @@ void client_session::on_bytes() {
 // Takes what the client has sent as far as it goes.
 void client_session::pump() {
     while (phase_ == phase::ready && !goodbye_) {
-        if (settings_wait_ || waiting_ || asking_) break;
+        if (settings_wait_ || waiting_ || is_busy_with_state() || catching_up_) break;
         if (stream.rx.empty()) {
             if (server_ == nullptr) stream.trim();
             return set_deadline();
@@ -259,15 +259,15 @@ void client_session::server_bytes() {
                      .message = "transaction blocks not allowed in statement pooling mode"},
                     "transaction in statement mode");
     }
-    stream.send(to_client);
+    send_to_client(to_client);
     from.stream.send(to_server);
     if (from.link.health() != pool::link_health::fine && server_failed()) return;
     if (settings_wait_ || phase_ == phase::welcome) {
         if (!from.link.awaiting_settings()) settings_done();
         return;
     }
-    if (asking_) {
-        if (from.link.owed.empty()) answered();
+    if (is_busy_with_state()) {
+        if (from.link.owed.empty() && (asking_ || !from.link.listens)) answered();
         return;
     }
     if (from.link.settings_failed() && !from.link.awaiting_settings()) return settings_done();
@@ -283,7 +283,7 @@ bool client_session::server_failed() {
     const bool unsent = !from.sent_to;
     const bool between = from.link.between_transactions() && !link_.in_message() &&
                          mode_ != config::pool_mode::session && phase_ == phase::ready &&
-                         pins_ == 0 && !asking_;
+                         pins_ == 0 && !is_busy_with_state();
     const auto hold = from.shared_from_this();
     lose_server();
     from.close(told ? "the server ended it" : "it sent what the protocol does not allow");
@@ -324,6 +324,7 @@ void client_session::after_server_bytes() {
         queries_seen_ = link.queries;
         batch_at_ = quiet_at_ = now;
     }
+    if (catching_up_) return;  // until then
     if (goodbye_ && link.owed.empty()) return close("goodbye");
     if (link.idle() && !link_.in_message() && !server_->cancelling()) {
         timed_out_ = false;
@@ -417,9 +418,9 @@ void client_session::on_drained() {
 // An end may be half of one: PostgreSQL answers a client that has only finished sending. One that
 // is gone for good looks the same, so what runs gets a moment to end by itself.
 void client_session::on_end(end how) {
-    const bool answers_owed = phase_ == phase::ready && server_ != nullptr && !asking_ &&
-                              !server_->link.owed.empty() && !link_.in_message() &&
-                              !server_->link.copy_in;
+    const bool answers_owed = phase_ == phase::ready && server_ != nullptr &&
+                              !is_busy_with_state() && !server_->link.owed.empty() &&
+                              !link_.in_message() && !server_->link.copy_in;
     if (how == end::broken || !answers_owed || goodbye_at_ != net::clock_time{}) {
         return close("the client is gone");
     }
@@ -467,6 +468,7 @@ void client_session::close(const char* why) {
         waiting_ = false;
         phase_ = phase::closing;
         leave_server(link_.in_message());
+        forget_channels();
         if (dedicated_ != nullptr) dedicated_->close();
         forget_login();
         if (was_in) {
@@ -504,7 +506,7 @@ void client_session::forget_login() {
 void client_session::drain() {
     draining_ = true;
     if (phase_ == phase::dedicated) return close("shutdown");
-    if (server_ == nullptr || server_->link.idle() || asking_) {
+    if (server_ == nullptr || server_->link.idle() || is_busy_with_state()) {
         fail({.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
              "shutdown");
     }

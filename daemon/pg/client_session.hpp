@@ -12,6 +12,7 @@
 // Confined to its worker; its stream keeps it alive.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -23,6 +24,7 @@
 #include "daemon/net/worker.hpp"
 #include "daemon/pg/client_login.hpp"
 #include "daemon/pg/dedicated_server.hpp"
+#include "daemon/pg/listening.hpp"
 #include "daemon/pg/service.hpp"
 #include "pool/client_link.hpp"
 
@@ -38,6 +40,7 @@ constexpr std::size_t high_water_mark = 262144;
 
 class client_session final : public net::stream_owner,
                              public listed_session,
+                             public listener,
                              public std::enable_shared_from_this<client_session> {
   public:
     static void start(pg_service& service, net::worker& home, net::accepted_socket socket);
@@ -79,6 +82,10 @@ class client_session final : public net::stream_owner,
     void dedicated_bytes(protocol::byte_span bytes);
     void dedicated_ended();
 
+    // From the connection that listens for the pool's clients.
+    void on_notification(const std::shared_ptr<const std::string>& frame) override;
+    void on_missed() override;
+
     void drain() override;
     void stop() override;
 
@@ -101,7 +108,15 @@ class client_session final : public net::stream_owner,
     void leave_server(bool cut_short);
     void give_back_server();
     void after_server_bytes();
+    // client_listening.cpp
+    [[nodiscard]] bool hand_channels_over();
+    void channels_heard(const std::string& marker, const pool::login_failure* error);
+    void send_to_client(protocol::outgoing& out);
+    void caught_up();
+    void send_pending();
+    void forget_channels();
     // client_pins.cpp
+    [[nodiscard]] bool is_busy_with_state() const noexcept { return asking_ || handing_over_; }
     void end_transaction(bool answered);
     void answered();
     [[nodiscard]] bool may_pin(pool::pin_set pins);
@@ -160,10 +175,17 @@ class client_session final : public net::stream_owner,
     std::function<void()> cancel_wanted_;  // while a grant is on its way: what to call then
     bool settings_wait_ = false;           // messages wait for the outcome of the settings
     bool asking_ = false;                  // ... or for what the server says of the session
-    pool::pin_set pins_ = 0;               // why it keeps its connection between transactions
-    net::clock_time asked_at_{};           // while pinned
-    bool goodbye_ = false;                 // Terminate came; ends when nothing is owed
-    bool timed_out_ = false;               // query_timeout has struck; the cancel is under way
+    bool handing_over_ = false;            // ... or for its channels to be taken over
+    bool catching_up_ = false;             // its answers wait for its own notifications
+    bool has_listened_ = false;
+    bool listening_failed_ = false;
+    bool missed_ = false;  // notifications, and it has not been told yet
+    std::string held_answers_;
+    std::deque<std::shared_ptr<const std::string>> pending_;  // what comes between transactions
+    pool::pin_set pins_ = 0;      // why it keeps its connection between transactions
+    net::clock_time asked_at_{};  // while pinned
+    bool goodbye_ = false;        // Terminate came; ends when nothing is owed
+    bool timed_out_ = false;      // query_timeout has struck; the cancel is under way
     bool notified_ = false;
     bool draining_ = false;
     struct timed : net::deadline {

@@ -56,7 +56,7 @@ net::clock_time client_session::next_deadline() const {
         if (phase_ == phase::ready) earlier(due, since_, timeouts_->client_idle);
         return due;
     }
-    if (asking_) return due;
+    if (is_busy_with_state()) return due;
     if (!server_->link.owed.empty()) {
         if (!timed_out_) earlier(due, batch_at_, timeouts_->query);
     } else if (server_->link.status() != 'I') {
@@ -211,7 +211,8 @@ void client_session::cancel_requested(const std::function<void()>& done) {
         const auto release = std::move(waiter.keep);
     } else if (server_ != nullptr) {
         // Nothing of the client's runs, or it is cancelled already.
-        if (server_->link.owed.empty() || settings_wait_ || asking_ || server_->cancelling()) {
+        if (server_->link.owed.empty() || settings_wait_ || is_busy_with_state() ||
+            server_->cancelling()) {
             return done();
         }
         link_.hold(true);

@@ -123,6 +123,7 @@ void client_session::finish_welcome(const pool::parameters& reported) {
     const auto secret = entry.secret;
     process_id_ =
         service_.registry.add(std::move(entry), protocol::load_u32(random.data() + long_secret));
+    link_.set_process_id(process_id_);
     send([&](std::string& out) {
         for (const auto& [name, value] : link_.reported->entries()) {
             protocol::append_parameter_status(out, name, value);

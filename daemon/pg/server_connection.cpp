@@ -57,6 +57,7 @@ server_connection::~server_connection() {
 void server_connection::open() {
     link.set_counters(pool_.counters[home_->number()].get());
     link.set_knowledge(&pool_.knowledge);
+    link.set_process_id(static_cast<std::uint32_t>(upstream_.process_id));
     if (tls_ && stream.tls() == nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
     stream.open(home_->loop(), upstream_.descriptor, net::stream::ownership::borrowed, *this,
                 shared_from_this());
