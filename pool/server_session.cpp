@@ -98,7 +98,7 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
 }
 
 void server_link::lease_to(const client_link& client) noexcept {
-    undone_ = brought_channels = false;
+    undone_ = brought_channels = marker_passed_ = false;
     if (last_client_ == client.serial()) return;
     if (last_client_ != 0) sequences_are_foreign = true;
     last_client_ = client.serial();
@@ -242,6 +242,7 @@ void server_link::on_answer_end(client_link* client) {
 void server_link::take_channels(std::vector<std::string> native, client_link* client) {
     std::sort(native.begin(), native.end());
     listens = !native.empty();
+    marker_passed_ = false;  // of an earlier handover
     const bool brought = std::exchange(brought_channels, false);
     const auto marker = std::find(native.begin(), native.end(), listen_marker);
     const bool marked = marker != native.end();

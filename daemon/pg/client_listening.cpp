@@ -44,7 +44,7 @@ bool client_session::hand_channels_over() {
     if (!link.listens && link_.channels == link_.heard) return false;
     if (link_.tracking() != config::session_state::full) return false;
     // The shared connection has the login's encoding.
-    const auto* encoding = link_.wanted->find("client_encoding");
+    const auto* encoding = link_.reported->find("client_encoding");
     const auto* login = link.defaults()->find("client_encoding");
     const bool same = encoding == nullptr || (login != nullptr && *login == *encoding);
     if (link.listens && (!same || listening_failed_)) {
@@ -92,7 +92,6 @@ void client_session::channels_heard(const std::string& marker, const pool::login
     protocol::outgoing to_server;
     server_->link.hand_channels_over(marker, to_server);
     server_->stream.send(to_server);
-    link_.heard = link_.channels;
 }
 
 // The answers to a client that may have notified itself wait for what it has to hear of that.
@@ -167,7 +166,7 @@ void client_session::send_pending() {
     pending_.clear();
     if (std::exchange(missed_, false)) {
         out.build([](std::string& to) {
-            protocol::append_notice(to, {.severity = "WARNING",
+            protocol::append_notice(to, {.severity = "NOTICE",
                                          .sqlstate = "01000",
                                          .message = "notifications may have been missed",
                                          .detail = "The connection that listens for this client "

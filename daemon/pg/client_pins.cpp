@@ -18,24 +18,22 @@ using std::chrono::steady_clock;
 void client_session::end_transaction(bool answered) {
     protocol::outgoing to_server;
     const auto next = server_->link.end_transaction(link_, to_server);
-    switch (next) {
-        case pool::next_step::wait:
-            asking_ = true;
-            server_->stream.send(to_server);
-            return set_deadline();
-        case pool::next_step::release:
-            if (hand_channels_over()) return;
-            set_pins(0);
-            release_server();
-            if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
-            send_pending();
-            if (!stream.rx.empty()) return pump();
-            stream.trim();
-            return set_deadline();
-        case pool::next_step::keep:
-            break;
+    if (next == pool::next_step::wait) {
+        asking_ = true;
+        server_->stream.send(to_server);
+        return set_deadline();
     }
-    if (hand_channels_over() || !may_pin(server_->link.pins)) return;
+    if (hand_channels_over()) return;
+    if (server_->link.pins == 0) {
+        set_pins(0);
+        release_server();
+        if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
+        if (!pending_.empty() || missed_) send_pending();
+        if (!stream.rx.empty()) return pump();
+        stream.trim();
+        return set_deadline();
+    }
+    if (!may_pin(server_->link.pins)) return;
     const auto now = steady_clock::now();
     if (server_->link.queries != counted_queries_) {
         counted_queries_ = server_->link.queries;
@@ -43,7 +41,7 @@ void client_session::end_transaction(bool answered) {
         leased_at_ = now;
     }
     set_pins(server_->link.pins);
-    send_pending();
+    if (!pending_.empty() || missed_) send_pending();
     if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
     if (!stream.rx.empty() && (answered || link_.want() == pool::client_want::patience)) {
         return pump();
@@ -53,6 +51,7 @@ void client_session::end_transaction(bool answered) {
 
 // The server has said what there is.
 void client_session::answered() {
+    if (handing_over_ && !server_->link.listens) link_.heard = link_.channels;
     asking_ = handing_over_ = false;
     asked_at_ = steady_clock::now();
     end_transaction(true);

@@ -335,14 +335,14 @@ def test_listening_goes_on_after_the_server_comes_back(world, pg, how):
 @pooled_only
 @pytest.mark.slow
 def test_hundreds_of_listeners_use_one_server_connection(world, pg):
-    clients = [listening(world, "all", f"only_{i}") for i in range(300)]
+    clients = [listening(world, "everyone", f"only_{i}") for i in range(300)]
     wait_until(lambda: pg.session_count() <= world.size + 1, 10, "one connection besides the pool")
     sender = world.client()
     for payload in ("1", "2"):
-        sender.q(f"NOTIFY all, '{payload}'")
+        sender.q(f"NOTIFY everyone, '{payload}'")
     sender.q("; ".join(f"NOTIFY only_{i}, 'x'" for i in range(0, 300, 50)))
     for i, client in enumerate(clients):
-        assert [client.notification(), client.notification()] == [("all", "1"), ("all", "2")]
+        assert [client.notification(), client.notification()] == [("everyone", "1"), ("everyone", "2")]
         if i % 50 == 0:
             assert client.notification() == (f"only_{i}", "x")
     assert pg.session_count() <= world.size + 1
