@@ -18,6 +18,7 @@ constexpr std::size_t longest_name = 127;
 constexpr std::uint32_t hint_bound_name = 1U << 31;
 // Another: what the client listens to counts, not only what it adds.
 constexpr std::uint32_t hint_all_channels = 1U << 30;
+constexpr std::uint32_t hint_unlistens = 1U << 29;
 // What a text that was not read to its end may do.
 constexpr std::uint32_t anything = protocol::hint_unknown | protocol::hint_sequences;
 
@@ -56,9 +57,11 @@ std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
         words_ = known->words();
     }
     auto bits = protocol::read_session_hints(sql, standard_strings_, words_.get());
-    if ((bits & protocol::hint_channels) != 0 &&
-        protocol::read_channel_statement(sql).what != protocol::channel_statement::kind::listen) {
-        bits |= hint_all_channels;
+    if ((bits & protocol::hint_channels) != 0) {
+        using kind = protocol::channel_statement::kind;
+        const auto what = protocol::read_channel_statement(sql).what;
+        if (what != kind::listen) bits |= hint_all_channels;
+        if (what == kind::unlisten || what == kind::unlisten_all) bits |= hint_unlistens;
     }
     if (makes_temporary_) bits |= protocol::hint_temporary;  // CREATE TABLE would do
     if ((bits & (protocol::hint_settings | protocol::hint_unknown | protocol::hint_named)) == 0) {
@@ -83,9 +86,9 @@ void client_link::note_hints(message& m, std::uint32_t bits) {
         guard_sequences(m, bits);
     }
     if ((bits & hint_all_channels) != 0 && !channels.empty() && !m.server->brought_channels) {
-        bring_channels(m);
+        bring_channels(m, (bits & hint_unlistens) != 0);
     }
-    m.server->hints |= bits & ~(hint_bound_name | hint_all_channels);
+    m.server->hints |= bits & ~(hint_bound_name | hint_all_channels | hint_unlistens);
     if ((bits & protocol::hint_reset) != 0) m.server->reset_pending = true;
 }
 
@@ -124,12 +127,13 @@ void client_link::guard_sequences(message& m, std::uint32_t bits) {
     run_before(m, "DISCARD SEQUENCES");
 }
 
-// UNLISTEN takes effect where the server knows what there is to unlisten.
-void client_link::bring_channels(message& m) {
+// UNLISTEN takes effect where the server knows what there is to unlisten. The marker tells afterwards
+// whether the transaction came to its end; pg_listening_channels() would show it.
+void client_link::bring_channels(message& m, bool marks) {
     m.server->brought_channels = true;
     for (const auto& channel : channels)
         run_before(m, listen_sql(channel));
-    run_before(m, listen_sql(listen_marker));
+    if (marks) run_before(m, listen_sql(listen_marker));
 }
 
 // A command of ours in front of the client's message; nobody gets the answer.

@@ -124,7 +124,7 @@ class client_link {
     }
     void note_bound_names(const message& m, std::uint32_t bits);
     void guard_sequences(message& m, std::uint32_t bits);
-    void bring_channels(message& m);
+    void bring_channels(message& m, bool marks);
     static void run_before(message& m, std::string_view sql);
     void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
     [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;

@@ -222,31 +222,6 @@ def test_loaded_library_stays_and_its_connection_is_not_used_again(make_world, p
     world.wait_pins()
 
 
-def test_own_process_id_stays_what_it_was(world):
-    client = world.client()
-    pid = client.one("SELECT pg_backend_pid()")
-    world.wait_pins(process_id=1)
-    for _ in range(3):
-        world.disturb(client)
-        assert client.one("SELECT pg_backend_pid()") == pid
-        assert str(client.where()) == pid
-    client.close()
-    world.wait_pins()
-
-
-def test_own_process_can_be_cancelled_and_terminated(world, pg):
-    client, other = world.client(), world.client()
-    pid = client.one("SELECT pg_backend_pid()")
-    world.disturb(client)
-    client.conn.send(wire.query("SELECT pg_sleep(30)"))
-    wire.eventually(lambda: pg.value("select state from pg_stat_activity where pid = %s", (pid,))
-                    == "active")
-    assert other.one(f"SELECT pg_cancel_backend({pid})") == "t"
-    assert client.conn.recv_until("Z").codes == ["57014"]
-    assert other.one(f"SELECT pg_terminate_backend({pid})") == "t"
-    assert client.fatal()["C"] == "57P01"
-
-
 def test_random_seed_stays(world):
     world.check("SELECT setseed(0.25)", "SELECT random()", "SELECT random(), random()",
                 "BEGIN", "SELECT random()", "COMMIT")
