@@ -178,7 +178,6 @@ class Instance:
             self.server = Server(Authority(self.scratch), self.database)
             if self.mode != "direct":
                 self.sluice = targets.Sluice(self.scratch / "sluice", self._config()).start()
-                self._ask_for_a_sequence()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -194,6 +193,7 @@ class Instance:
                 "pool_mode": self.mode,
                 "pool_size": self.pool_size,
                 "query_wait_timeout": "60s",
+                "query_wait_notify": 0,  # a NOTICE would be in the output
                 "shutdown_timeout": "2s",
                 "databases": {self.database: {"url": self.server.url(self.database, user=None)}},
                 "users": {"postgres": {}},
@@ -229,6 +229,8 @@ class Instance:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def noise(self, clients):
+        if self.mode == "transaction":
+            self._ask_for_a_sequence()
         # In session mode connections only change hands between sessions.
         return Noise(self.server, self.port, clients, self.results,
                      reconnect=self.mode == "session")
