@@ -82,6 +82,9 @@ void client_link::note_hints(message& m, std::uint32_t bits) {
     if ((bits & protocol::hint_executes) != 0) bits |= prepared_hints_;
     if ((bits & protocol::hint_prepared) != 0) prepared_hints_ |= bits;
     if ((bits & hint_bound_name) != 0 && m.header.type != 'B') has_unknown_names_ = true;
+    if ((bits & protocol::hint_notifies) != 0 && m.server->knowledge() != nullptr) {
+        m.server->knowledge()->note_notifier(m.server->process_id(), process_id_);
+    }
     if ((bits & (protocol::hint_sequences | protocol::hint_reads_sequence)) != 0) {
         guard_sequences(m, bits);
     }
@@ -127,8 +130,8 @@ void client_link::guard_sequences(message& m, std::uint32_t bits) {
     run_before(m, "DISCARD SEQUENCES");
 }
 
-// UNLISTEN takes effect where the server knows what there is to unlisten. The marker tells afterwards
-// whether the transaction came to its end; pg_listening_channels() would show it.
+// UNLISTEN takes effect where the server knows what there is to unlisten. The marker tells
+// afterwards whether the transaction came to its end; pg_listening_channels() would show it.
 void client_link::bring_channels(message& m, bool marks) {
     m.server->brought_channels = true;
     for (const auto& channel : channels)

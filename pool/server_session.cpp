@@ -281,8 +281,8 @@ bool server_link::may_have_notified(const client_link* client) const noexcept {
     return client != nullptr && !client->heard.empty() && (hints & notifying) != 0;
 }
 
-// What the shared connection hears for the client it delivers itself. A client that has notified
-// itself knows itself by the process id that it was given.
+// What the shared connection hears for the client it delivers itself. Clients know themselves and
+// others by the process ids that they were given.
 void server_link::on_notification(frame_context& frame) {
     if (frame.client == nullptr) return;
     protocol::reader in(frame.body);
@@ -296,11 +296,14 @@ void server_link::on_notification(frame_context& frame) {
     const auto& heard = frame.client->heard;
     if (marker_passed_ || std::binary_search(heard.begin(), heard.end(), channel)) return;
     const bool answered = batch.answered;
-    if (sender != process_id_ || frame.client->process_id() == 0) {
+    const auto client = sender == process_id_   ? frame.client->process_id()
+                        : knowledge_ != nullptr ? knowledge_->notifier(sender)
+                                                : 0;
+    if (client == 0) {
         forward(frame);
     } else {
         std::string copy(protocol::as_text(frame.part));
-        protocol::store_u32(copy.data() + protocol::frame_header::size, frame.client->process_id());
+        protocol::store_u32(copy.data() + protocol::frame_header::size, client);
         frame.to_client.copy(protocol::as_bytes(copy));
         frame_passes_ = true;
     }

@@ -135,6 +135,19 @@ bool session_answer::add_row(protocol::byte_span body) {
     }
 }
 
+void session_knowledge::note_notifier(std::uint32_t process, std::uint32_t client) {
+    constexpr std::size_t most = 10'000;
+    const std::lock_guard lock(mutex_);
+    if (notifiers_.size() >= most) notifiers_.clear();  // of processes that are no more
+    notifiers_[process] = client;
+}
+
+std::uint32_t session_knowledge::notifier(std::uint32_t process) const {
+    const std::lock_guard lock(mutex_);
+    const auto at = notifiers_.find(process);
+    return at == notifiers_.end() ? 0 : at->second;
+}
+
 std::shared_ptr<const protocol::hint_words> session_knowledge::words() const {
     const std::lock_guard lock(mutex_);
     return words_;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "metrics/counters.hpp"
@@ -95,8 +96,14 @@ class session_knowledge {
         return edition_.load(std::memory_order_acquire);
     }
 
+    // Which client, by the process id that it was given, has last sent notifications over the
+    // connection of that process: what listeners are to see as the sender.
+    void note_notifier(std::uint32_t process, std::uint32_t client);
+    [[nodiscard]] std::uint32_t notifier(std::uint32_t process) const;  // 0: not known
+
   private:
     mutable std::mutex mutex_;
+    std::unordered_map<std::uint32_t, std::uint32_t> notifiers_;
     std::atomic<std::uint32_t> edition_{0};
     std::shared_ptr<const protocol::hint_words> words_;
     std::vector<std::string> function_settings_;

@@ -153,13 +153,9 @@ void client_session::send_pending() {
     protocol::outgoing out;
     for (const auto& frame : pending_) {
         protocol::reader in(protocol::as_bytes(*frame).subspan(protocol::frame_header::size));
-        if (!catching_up_ && server_ == nullptr) {
-            out.copy(protocol::as_bytes(*frame));
-            continue;
-        }
         std::string copy = *frame;
-        if (server_ != nullptr && in.u32() == server_->link.process_id()) {  // its own
-            protocol::store_u32(copy.data() + protocol::frame_header::size, process_id_);
+        if (const auto sender = pool_->knowledge.notifier(in.u32()); sender != 0) {
+            protocol::store_u32(copy.data() + protocol::frame_header::size, sender);
         }
         out.copy(protocol::as_bytes(copy));
     }
