@@ -141,9 +141,6 @@ void client_session::on_notification(const std::shared_ptr<const std::string>& f
                      .hint = "Read what the server sends, and end transactions."},
                     "it does not take its notifications");
     }
-    if (!std::binary_search(link_.channels.begin(), link_.channels.end(), channel_of(*frame))) {
-        return;  // it has unlistened meanwhile
-    }
     pending_.push_back(frame);
     const bool between = server_ == nullptr || catching_up_ || server_->link.idle();
     if (between) send_pending();
@@ -151,7 +148,11 @@ void client_session::on_notification(const std::shared_ptr<const std::string>& f
 
 void client_session::send_pending() {
     protocol::outgoing out;
+    const auto& channels = link_.channels;
     for (const auto& frame : pending_) {
+        if (!std::binary_search(channels.begin(), channels.end(), channel_of(*frame))) {
+            continue;  // it has unlistened meanwhile
+        }
         protocol::reader in(protocol::as_bytes(*frame).subspan(protocol::frame_header::size));
         std::string copy = *frame;
         if (const auto sender = pool_->knowledge.notifier(in.u32()); sender != 0) {
