@@ -317,9 +317,10 @@ backup_manifest read_manifest(file_env& files, const std::string& directory) {
 latest_backup find_latest_backup(file_env& files, const std::string& into) {
     std::vector<std::string> names;
     if (files.list(into, names)) return {};
-    const auto complete = complete_ones(names);
-    for (auto at = complete.rbegin(); at != complete.rend(); ++at) {
-        const auto path = into + "/" + *at;
+    auto complete = complete_ones(names);
+    std::reverse(complete.begin(), complete.end());
+    for (const auto& name : complete) {
+        const auto path = into + "/" + name;
         const auto manifest = read_manifest(files, path);
         if (manifest.error.empty()) return {path, manifest.created_ms, manifest.bytes()};
     }

@@ -310,7 +310,7 @@ bool client::has_room(call& what, std::uint64_t bytes) {
     return false;
 }
 
-bool client::may_use_project(call& what) {
+bool client::may_use_project(call& what) const {
     if (select_was_refused) {
         what.out.error(
             "ERR no project is selected: the last SELECT was refused. SELECT one that you may "
@@ -350,7 +350,7 @@ client::step client::hold_projects(call& what, const command& row) {
     return went;
 }
 
-void client::hold_several(const std::vector<project_id>& ids, call& what) {
+void client::hold_several(const std::vector<project_id>& ids, call& what) const {
     what.in.changes.release();
     std::vector<std::shared_ptr<project>> several;
     for (const auto id : ids) {

@@ -83,10 +83,10 @@ std::uint64_t memory_of(const entry& one) noexcept {
     const auto* const big = one.shared();
     auto out = sizeof(entry) + one.key_size();
     if (one.expires()) out += 16;
-    out += big == nullptr ? one.value_size() : sizeof(blob*);
-    out = allocated(out) + sizeof(entry*);
+    out += big == nullptr ? one.value_size() : pointer_size;
+    out = allocated(out) + pointer_size;
     if (big != nullptr) out += allocated(sizeof(blob) + big->capacity());
-    if (one.expires()) out += sizeof(time_ms) + sizeof(entry*);
+    if (one.expires()) out += sizeof(time_ms) + pointer_size;
     return out;
 }
 
@@ -130,7 +130,7 @@ void memory_stats(call& c) {
     auto& here = *c.here;
     const auto keys = here.keys();
     const auto overhead = here.memory() - here.bytes();
-    const auto of_expiries = here.expiring() * (sizeof(time_ms) + sizeof(entry*));
+    const auto of_expiries = here.expiring() * (sizeof(time_ms) + pointer_size);
     c.out.map(7);
     number("peak.allocated", facts.peak_memory);
     number("total.allocated", facts.memory);
