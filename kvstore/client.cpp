@@ -1,11 +1,11 @@
 #include "kvstore/client.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <utility>
 
 #include "kvstore/info.hpp"
+#include "kvstore/numbers.hpp"
 #include "kvstore/quoted.hpp"
 
 namespace sluice::kvstore {
@@ -61,8 +61,7 @@ bool is_disabled(const command& row, const std::vector<std::string>& disabled) {
 }
 
 bool to_project(std::string_view text, project_id& out) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-    return error == std::errc() && end == text.data() + text.size() && out <= most_project_id;
+    return parse_whole(text, out) && out <= most_project_id;
 }
 
 // Not between MULTI and EXEC, where Redis lets it: EXEC has its projects locked, those of the user

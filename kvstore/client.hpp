@@ -198,4 +198,8 @@ class client {
     wants stopped_by_ = wants::bytes;
 };
 
+using job_start = std::function<std::shared_ptr<job>(const std::function<void()>& wake)>;
+// For a command that begins a job and answers when it is done; `busy`: why none can begin now.
+void await_job(call& c, std::string_view busy, const job_start& start);
+
 }  // namespace sluice::kvstore
