@@ -3,11 +3,11 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 
 #include "kvstore/iso_time.hpp"
 #include "kvstore/json_text.hpp"
+#include "kvstore/numbers.hpp"
 #include "kvstore/whole_file.hpp"
 
 namespace sluice::kvstore {
@@ -20,25 +20,9 @@ constexpr std::string_view manifest_name = "manifest.json";
 // The manifest's last lines, around the digits of its own checksum.
 constexpr std::string_view before_checksum = "  \"checksum\": \"";
 constexpr std::string_view behind_checksum = "\"\n}\n";
-constexpr std::size_t checksum_digits = 16;
 
 std::uint64_t checksum_of(std::string_view bytes) {
     return XXH3_64bits(bytes.data(), bytes.size());
-}
-
-std::string hexadecimal(std::uint64_t sum) {
-    constexpr char hex[] = "0123456789abcdef";
-    std::string text(checksum_digits, '0');
-    for (std::size_t i = checksum_digits; i-- > 0; sum >>= 4)
-        text[i] = hex[sum & 15];
-    return text;
-}
-
-template <class Integer>
-bool parse_whole(std::string_view text, Integer& out, int base = 10) {
-    const auto end = text.data() + text.size();
-    const auto [at, error] = std::from_chars(text.data(), end, out, base);
-    return error == std::errc() && at == end;
 }
 
 std::string failure(const std::string& path, const std::error_code& error) {
@@ -300,7 +284,7 @@ backup_manifest read_manifest(file_env& files, const std::string& directory) {
         out.error = failure(path, error) + "; this is no backup, or it is not complete";
         return out;
     }
-    const auto tail = before_checksum.size() + checksum_digits + behind_checksum.size();
+    const auto tail = before_checksum.size() + hexadecimal_size + behind_checksum.size();
     const auto body = std::string_view(text).substr(0, text.size() - std::min(text.size(), tail));
     const auto end = std::string(before_checksum) + hexadecimal(checksum_of(body)) +
                      std::string(behind_checksum);
@@ -317,9 +301,10 @@ backup_manifest read_manifest(file_env& files, const std::string& directory) {
 latest_backup find_latest_backup(file_env& files, const std::string& into) {
     std::vector<std::string> names;
     if (files.list(into, names)) return {};
-    const auto complete = complete_ones(names);
-    for (auto at = complete.rbegin(); at != complete.rend(); ++at) {
-        const auto path = into + "/" + *at;
+    auto complete = complete_ones(names);
+    std::reverse(complete.begin(), complete.end());
+    for (const auto& name : complete) {
+        const auto path = into + "/" + name;
         const auto manifest = read_manifest(files, path);
         if (manifest.error.empty()) return {path, manifest.created_ms, manifest.bytes()};
     }

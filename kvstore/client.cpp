@@ -1,11 +1,11 @@
 #include "kvstore/client.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <utility>
 
 #include "kvstore/info.hpp"
+#include "kvstore/numbers.hpp"
 #include "kvstore/quoted.hpp"
 
 namespace sluice::kvstore {
@@ -61,8 +61,7 @@ bool is_disabled(const command& row, const std::vector<std::string>& disabled) {
 }
 
 bool to_project(std::string_view text, project_id& out) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-    return error == std::errc() && end == text.data() + text.size() && out <= most_project_id;
+    return parse_whole(text, out) && out <= most_project_id;
 }
 
 // Not between MULTI and EXEC, where Redis lets it: EXEC has its projects locked, those of the user
@@ -310,7 +309,7 @@ bool client::has_room(call& what, std::uint64_t bytes) {
     return false;
 }
 
-bool client::may_use_project(call& what) {
+bool client::may_use_project(call& what) const {
     if (select_was_refused) {
         what.out.error(
             "ERR no project is selected: the last SELECT was refused. SELECT one that you may "
@@ -350,7 +349,7 @@ client::step client::hold_projects(call& what, const command& row) {
     return went;
 }
 
-void client::hold_several(const std::vector<project_id>& ids, call& what) {
+void client::hold_several(const std::vector<project_id>& ids, call& what) const {
     what.in.changes.release();
     std::vector<std::shared_ptr<project>> several;
     for (const auto id : ids) {

@@ -176,7 +176,7 @@ class client {
         stopped_by_ = wants::wake;
     }
     // Whether the data command may go on: `here` is set; otherwise it has answered.
-    [[nodiscard]] bool may_use_project(call& what);
+    [[nodiscard]] bool may_use_project(call& what) const;
 
   private:
     [[nodiscard]] const command* look_up(std::string_view name);
@@ -185,7 +185,7 @@ class client {
     void abort_exec(turn& in, const reply_buffer::mark& before);
     [[nodiscard]] bool is_refused(call& what, const command* row);
     [[nodiscard]] step hold_projects(call& what, const command& row);
-    void hold_several(const std::vector<project_id>& ids, call& what);
+    void hold_several(const std::vector<project_id>& ids, call& what) const;
     [[nodiscard]] step bring(call& what);
     void queue(call& what, const command& row);
     void tell_monitors(const call& what) const;
@@ -197,5 +197,9 @@ class client {
     std::string last_name_;  // as it was written
     wants stopped_by_ = wants::bytes;
 };
+
+using job_start = std::function<std::shared_ptr<job>(const std::function<void()>& wake)>;
+// For a command that begins a job and answers when it is done; `busy`: why none can begin now.
+void await_job(call& c, std::string_view busy, const job_start& start);
 
 }  // namespace sluice::kvstore

@@ -1,6 +1,12 @@
 #include "kvstore/client_list.hpp"
 
+#include <algorithm>
+
 namespace sluice::kvstore {
+
+bool is_client_name(std::string_view text) noexcept {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c >= '!' && c <= '~'; });
+}
 
 void client_list::add(std::shared_ptr<client_card> card) {
     const std::lock_guard lock(mutex_);

@@ -43,6 +43,9 @@ struct client_card {
     std::string user;
 };
 
+// Whether a name, also of its library, has only bytes that leave a line of CLIENT LIST readable.
+[[nodiscard]] bool is_client_name(std::string_view text) noexcept;
+
 class client_list {
   public:
     void add(std::shared_ptr<client_card> card);  // gives it its id

@@ -164,7 +164,7 @@ const entry* call::read(std::string_view key) {
     return found;
 }
 
-const entry* call::peek(std::string_view key) {
+const entry* call::peek(std::string_view key) const {
     return here->find(key, in.now);
 }
 

@@ -70,8 +70,8 @@ struct call {
     // Room in the log for more than the arguments: MOVE writes a value that it was not sent.
     // False: return at once, it has answered or will be run again.
     [[nodiscard]] bool reserve(std::uint64_t bytes);
-    [[nodiscard]] const entry* read(std::string_view key);  // counts a hit or a miss
-    [[nodiscard]] const entry* peek(std::string_view key);  // leaves no trace
+    [[nodiscard]] const entry* read(std::string_view key);        // counts a hit or a miss
+    [[nodiscard]] const entry* peek(std::string_view key) const;  // leaves no trace
     [[nodiscard]] const entry* look(std::string_view key);  // counts, but is no access: as TTL
     void value(const entry& from);                          // a bulk reply
     // Whether the project may grow so: quotas of keys, sizes and bytes. False: it has answered.

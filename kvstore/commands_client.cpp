@@ -14,13 +14,6 @@ using namespace flag;
 
 constexpr std::uint32_t usual = noscript | loading | stale;
 
-bool is_name(std::string_view text) {
-    for (const char c : text) {
-        if (c < '!' || c > '~') return false;
-    }
-    return true;
-}
-
 // A line of CLIENT LIST. What sluice does not have is as Redis shows it for a plain client.
 std::string described(const client_card& card, time_ms now) {
     const auto seconds = [now](time_ms since) {
@@ -114,7 +107,7 @@ void getname(call& c) {
 }
 
 void setname(call& c) {
-    if (!is_name(c.arg(2))) {
+    if (!is_client_name(c.arg(2))) {
         return c.out.error(
             "ERR Client names cannot contain spaces, newlines or special characters.");
     }
@@ -129,7 +122,7 @@ void setinfo(call& c) {
         return c.out.error("ERR Unrecognized option '" + std::string(c.arg(2).substr(0, 128)) +
                            "'");
     }
-    if (!is_name(c.arg(3))) {
+    if (!is_client_name(c.arg(3))) {
         return c.out.error(std::string("ERR ") + (is_library ? "lib-name" : "lib-ver") +
                            " cannot contain spaces, newlines or special characters.");
     }

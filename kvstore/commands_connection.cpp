@@ -59,13 +59,6 @@ void auth(call& c) {
     if (log_in(c, name, c.args.back()) == login::in) c.out.simple("OK");
 }
 
-bool is_printable(std::string_view text) {
-    for (const char ch : text) {
-        if (ch < '!' || ch > '~') return false;
-    }
-    return true;
-}
-
 void describe(call& c) {
     c.out.map(7);
     c.out.bulk("server");
@@ -111,7 +104,7 @@ void hello(call& c) {
         } else if (c.is(next, "setname") && left >= 1) {
             name = c.arg(++next);
             has_name = true;
-            if (!is_printable(name)) {
+            if (!is_client_name(name)) {
                 return c.out.error(
                     "ERR Client names cannot contain spaces, newlines or special characters.");
             }

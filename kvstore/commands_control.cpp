@@ -9,30 +9,14 @@ namespace {
 
 using namespace flag;
 
-// Begins the job, and answers when it is done.
-template <class Start>
-void await_job(call& c, const Start& start) {
-    auto& self = c.self;
-    if (self.pending == nullptr) {
-        auto started = start(*self.waker);
-        if (started == nullptr) {
-            return c.out.error("ERR a save or a backup is running already: try again later");
-        }
-        return self.await(std::move(started));
-    }
-    if (!self.pending->done.load(std::memory_order_acquire)) return self.await(self.pending);
-    const auto done = std::move(self.pending);
-    self.pending.reset();
-    if (!done->error.empty()) return c.out.error("ERR " + done->error);
-    c.out.simple(done->text.empty() ? "OK" : done->text);
-}
+constexpr std::string_view busy = "ERR a save or a backup is running already: try again later";
 
 void save(call& c) {
-    await_job(c, [&c](const auto& wake) { return c.in.outside.start_saving(wake); });
+    await_job(c, busy, [&c](const auto& wake) { return c.in.outside.start_saving(wake); });
 }
 
 void backup(call& c) {
-    await_job(c, [&c](const auto& wake) {
+    await_job(c, busy, [&c](const auto& wake) {
         return c.in.outside.start_backup(std::string(c.arg(2)), wake);
     });
 }

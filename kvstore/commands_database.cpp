@@ -1,5 +1,7 @@
 // Whole projects: DBSIZE, FLUSHDB, FLUSHALL, SWAPDB, and saving: SAVE, BGSAVE, LASTSAVE.
 
+#include <utility>
+
 #include "kvstore/client.hpp"
 #include "kvstore/numbers.hpp"
 
@@ -107,28 +109,17 @@ void swapdb(call& c) {
     c.out.simple("OK");
 }
 
+constexpr std::string_view busy = "ERR Background save already in progress";
+
 void save(call& c) {
-    auto& self = c.self;
-    if (self.pending == nullptr) {
-        auto started = c.in.outside.start_saving(*self.waker);
-        if (started == nullptr) {
-            return c.out.error("ERR Background save already in progress");
-        }
-        return self.await(std::move(started));
-    }
-    if (!self.pending->done.load(std::memory_order_acquire)) return self.await(self.pending);
-    const auto done = std::move(self.pending);
-    if (!done->error.empty()) return c.out.error("ERR " + done->error);
-    c.out.simple("OK");
+    await_job(c, busy, [&c](const auto& wake) { return c.in.outside.start_saving(wake); });
 }
 
 void bgsave(call& c) {
     if (c.args.size() > 2 || (c.args.size() == 2 && !c.is(1, "schedule"))) {
         return c.syntax_error();
     }
-    if (c.in.outside.start_saving([] {}) == nullptr) {
-        return c.out.error("ERR Background save already in progress");
-    }
+    if (c.in.outside.start_saving([] {}) == nullptr) return c.out.error(busy);
     c.out.simple("Background saving started");
 }
 
@@ -157,6 +148,19 @@ constexpr command rows[] = {
 
 std::span<const command> database_commands() {
     return rows;
+}
+
+void await_job(call& c, std::string_view busy_now, const job_start& start) {
+    auto& self = c.self;
+    if (self.pending == nullptr) {
+        auto started = start(*self.waker);
+        if (started == nullptr) return c.out.error(busy_now);
+        return self.await(std::move(started));
+    }
+    if (!self.pending->done.load(std::memory_order_acquire)) return self.await(self.pending);
+    const auto done = std::exchange(self.pending, nullptr);
+    if (!done->error.empty()) return c.out.error("ERR " + done->error);
+    c.out.simple(done->text.empty() ? "OK" : done->text);
 }
 
 }  // namespace sluice::kvstore

@@ -1,6 +1,7 @@
 // What lies behind a key: OBJECT and MEMORY, each with subcommands.
 
 #include "kvstore/client.hpp"
+#include "kvstore/command_help.hpp"
 #include "kvstore/numbers.hpp"
 
 namespace sluice::kvstore {
@@ -8,12 +9,6 @@ namespace sluice::kvstore {
 namespace {
 
 using namespace flag;
-
-void help(call& c, std::span<const std::string_view> lines) {
-    c.out.array(lines.size());
-    for (const auto line : lines)
-        c.out.simple(line);
-}
 
 // --- OBJECT ---
 
@@ -54,23 +49,6 @@ void object_freq(call& c) {
         "adjust.");
 }
 
-void object_help(call& c) {
-    static constexpr std::string_view lines[] = {
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    How Redis would keep the value: int, embstr or raw.",
-        "FREQ <key>",
-        "    An error: how often keys are used is not counted.",
-        "IDLETIME <key>",
-        "    Seconds since the key was last used.",
-        "REFCOUNT <key>",
-        "    How many hold on to the value, as Redis would count.",
-        "HELP",
-        "    This text.",
-    };
-    help(c, lines);
-}
-
 // --- MEMORY ---
 
 // What malloc takes for so many bytes: 8 of its own, in steps of 16.
@@ -83,10 +61,10 @@ std::uint64_t memory_of(const entry& one) noexcept {
     const auto* const big = one.shared();
     auto out = sizeof(entry) + one.key_size();
     if (one.expires()) out += 16;
-    out += big == nullptr ? one.value_size() : sizeof(blob*);
-    out = allocated(out) + sizeof(entry*);
+    out += big == nullptr ? one.value_size() : pointer_size;
+    out = allocated(out) + pointer_size;
     if (big != nullptr) out += allocated(sizeof(blob) + big->capacity());
-    if (one.expires()) out += sizeof(time_ms) + sizeof(entry*);
+    if (one.expires()) out += sizeof(time_ms) + pointer_size;
     return out;
 }
 
@@ -130,7 +108,7 @@ void memory_stats(call& c) {
     auto& here = *c.here;
     const auto keys = here.keys();
     const auto overhead = here.memory() - here.bytes();
-    const auto of_expiries = here.expiring() * (sizeof(time_ms) + sizeof(entry*));
+    const auto of_expiries = here.expiring() * (sizeof(time_ms) + pointer_size);
     c.out.map(7);
     number("peak.allocated", facts.peak_memory);
     number("total.allocated", facts.memory);
@@ -144,28 +122,13 @@ void memory_stats(call& c) {
     number("dataset.bytes", here.bytes());
 }
 
-void memory_help(call& c) {
-    static constexpr std::string_view lines[] = {
-        "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "DOCTOR",
-        "    Whether memory is about to run out.",
-        "STATS",
-        "    What the process, all projects and the selected one take.",
-        "USAGE <key> [SAMPLES <count>]",
-        "    Bytes that a key and its value take in memory. SAMPLES changes nothing.",
-        "HELP",
-        "    This text.",
-    };
-    help(c, lines);
-}
-
 constexpr command object_parts[] = {
     {"object|encoding", 3, readonly | data, 2, 2, 1, object_encoding, "generic", "2.2.3",
      "Tells how Redis would keep the value.", "O(1)"},
     {"object|freq", 3, readonly | data, 2, 2, 1, object_freq, "generic", "4.0.0",
      "An error: how often keys are used is not counted.", "O(1)"},
-    {"object|help", 2, loading | stale, 0, 0, 0, object_help, "generic", "6.2.0",
-     "Prints this help.", "O(1)"},
+    {"object|help", 2, loading | stale, 0, 0, 0, show_help, "generic", "6.2.0", "Prints this help.",
+     "O(1)"},
     {"object|idletime", 3, readonly | data, 2, 2, 1, object_idletime, "generic", "2.2.3",
      "Tells for how many seconds the key has not been used.", "O(1)"},
     {"object|refcount", 3, readonly | data, 2, 2, 1, object_refcount, "generic", "2.2.3",
@@ -175,8 +138,8 @@ constexpr command object_parts[] = {
 constexpr command memory_parts[] = {
     {"memory|doctor", 2, 0, 0, 0, 0, memory_doctor, "server", "4.0.0",
      "Tells whether memory is about to run out.", "O(1)"},
-    {"memory|help", 2, loading | stale, 0, 0, 0, memory_help, "server", "4.0.0",
-     "Prints this help.", "O(1)"},
+    {"memory|help", 2, loading | stale, 0, 0, 0, show_help, "server", "4.0.0", "Prints this help.",
+     "O(1)"},
     {"memory|stats", 2, data, 0, 0, 0, memory_stats, "server", "4.0.0",
      "Tells what the process, all projects and the selected one take.", "O(1)"},
     {"memory|usage", -3, readonly | data, 2, 2, 1, memory_usage, "server", "4.0.0",

@@ -7,7 +7,7 @@ namespace sluice::kvstore {
 entry* entry::make(std::uint32_t hash, const content& from) {
     const bool big = from.value.size() > largest_inline;
     const std::size_t lead = from.expires == never ? 0 : 16;
-    const auto room = lead + from.key.size() + (big ? sizeof(blob*) : from.value.size());
+    const auto room = lead + from.key.size() + (big ? pointer_size : from.value.size());
     auto* const out = ::new (::operator new(sizeof(entry) + room)) entry;
     out->hash = hash;
     out->key_and_flags_ = static_cast<std::uint32_t>(from.key.size()) |
@@ -26,7 +26,7 @@ entry* entry::make(std::uint32_t hash, const content& from) {
             big_value = blob::make(from.value.size());
             std::memcpy(big_value->data(), from.value.data(), from.value.size());
         }
-        std::memcpy(at, static_cast<const void*>(&big_value), sizeof big_value);
+        std::memcpy(at, static_cast<const void*>(&big_value), pointer_size);
     } else if (!from.value.empty()) {
         std::memcpy(at, from.value.data(), from.value.size());
     }

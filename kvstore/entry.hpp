@@ -12,6 +12,9 @@
 
 namespace sluice::kvstore {
 
+// Named, since the size of a pointer mostly is a mistake for that of what it points to.
+inline constexpr std::size_t pointer_size = sizeof(void*);
+
 class entry {
   public:
     // A bigger value lies in a blob: it is neither copied for a reply nor for a snapshot.
@@ -37,7 +40,7 @@ class entry {
     [[nodiscard]] blob* shared() const noexcept {
         if (!is_blob()) return nullptr;
         blob* out = nullptr;
-        std::memcpy(&out, bytes() + lead() + key_size(), sizeof out);
+        std::memcpy(&out, bytes() + lead() + key_size(), pointer_size);
         return out;
     }
     [[nodiscard]] std::size_t key_size() const noexcept { return key_and_flags_ & size_mask; }

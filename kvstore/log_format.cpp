@@ -111,11 +111,6 @@ void append_change(std::string& payload, const change& what) {
     }
 }
 
-std::size_t most_change_bytes(const change& what) noexcept {
-    // kind, project, options or offset, two lengths, expiry
-    return 1 + 5 + longest_number + 2 * longest_number + 8 + what.key.size() + what.value.size();
-}
-
 bool change_reader::read_byte(std::uint8_t& out) noexcept {
     if (rest_.empty()) return false;
     out = static_cast<std::uint8_t>(rest_.front());

@@ -14,8 +14,6 @@ namespace sluice::kvstore {
 
 // Adds a change to a record's payload. A record is a batch of changes that are applied together.
 void append_change(std::string& payload, const change& what);
-// At least as many bytes as append_change will add.
-[[nodiscard]] std::size_t most_change_bytes(const change& what) noexcept;
 
 // The changes of a payload, one after the other. The views are the payload's.
 class change_reader {

@@ -39,6 +39,14 @@ std::optional<std::int64_t> parse_integer(std::string_view text) noexcept {
     return static_cast<std::int64_t>(negative ? 0 - value : value);
 }
 
+std::string hexadecimal(std::uint64_t value) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text(hexadecimal_size, '0');
+    for (auto at = text.rbegin(); value != 0; ++at, value >>= 4)
+        *at = digits[value & 15];
+    return text;
+}
+
 std::optional<long double> parse_float(std::string_view text) noexcept {
     std::array<char, float_room> buffer;
     if (text.empty() || text.size() >= buffer.size() || is_space(text.front())) return std::nullopt;

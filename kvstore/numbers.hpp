@@ -1,4 +1,5 @@
-// Numbers as Redis reads them from values and arguments and writes them into values.
+// Numbers as Redis reads them from values and arguments and writes them into values, and those in
+// the texts of our own files.
 // Pure functions of bytes; the locale of the program must be "C" (it is, nothing sets another).
 #pragma once
 
@@ -8,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace sluice::kvstore {
 
@@ -20,6 +22,18 @@ inline void append_integer(std::string& out, std::int64_t value) {
     char text[most_integer_size];
     out.append(text, std::to_chars(text, text + most_integer_size, value).ptr);
 }
+
+// An integer that is all of the text; a minus only for a signed one.
+template <class Integer>
+[[nodiscard]] bool parse_whole(std::string_view text, Integer& out, int base = 10) noexcept {
+    const auto* const end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, out, base);
+    return read.ec == std::errc() && read.ptr == end;
+}
+
+inline constexpr std::size_t hexadecimal_size = 16;
+// So many lower-case digits: a checksum as it stands in files.
+[[nodiscard]] std::string hexadecimal(std::uint64_t value);
 
 // Whatever strtold reads to the end (also "1e3", "0x1p3" and "-inf"), but no leading space, no NaN,
 // nothing out of range and no more than 5119 bytes.

@@ -14,6 +14,7 @@
 #include "kvstore/iso_time.hpp"
 #include "kvstore/json_string.hpp"
 #include "kvstore/json_text.hpp"
+#include "kvstore/numbers.hpp"
 #include "protocol/base64.hpp"
 
 namespace sluice::kvstore {
@@ -27,22 +28,11 @@ constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 // The last lines of a file, around the checksum's digits.
 constexpr std::string_view before_checksum = "    \"checksum\": \"";
 constexpr std::string_view behind_checksum = "\"\n  }\n}\n";
-constexpr std::size_t checksum_digits = 16;
-constexpr std::size_t tail_size = before_checksum.size() + checksum_digits + behind_checksum.size();
+constexpr std::size_t tail_size =
+    before_checksum.size() + hexadecimal_size + behind_checksum.size();
 
 std::string checksum_text(std::string_view bytes) {
-    constexpr char hex[] = "0123456789abcdef";
-    auto sum = XXH3_64bits(bytes.data(), bytes.size());
-    std::string text(checksum_digits, '0');
-    for (std::size_t i = checksum_digits; i-- > 0; sum >>= 4)
-        text[i] = hex[sum & 15];
-    return text;
-}
-
-template <class Integer>
-bool parse_whole(std::string_view text, Integer& out) noexcept {
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), out);
-    return read.ec == std::errc() && read.ptr == text.data() + text.size();
+    return hexadecimal(XXH3_64bits(bytes.data(), bytes.size()));
 }
 
 template <class Integer>
@@ -224,7 +214,7 @@ bool file_reader::is_as_written() const {
     const bool has_tail = tail.size() == tail_size && tail.starts_with(before_checksum) &&
                           tail.ends_with(behind_checksum);
     if (!ours || !has_tail) return ours == has_tail;
-    return tail.substr(before_checksum.size(), checksum_digits) == checksum_text(body);
+    return tail.substr(before_checksum.size(), hexadecimal_size) == checksum_text(body);
 }
 
 file_reader::member file_reader::member_of(std::string_view name) noexcept {

@@ -30,7 +30,7 @@ std::uint64_t reversed(std::uint64_t v) noexcept {
 
 entry** make_heads(std::size_t count) {
     // Zeroed by the kernel page by page when it is big, not here and now.
-    auto* const out = static_cast<entry**>(std::calloc(count, sizeof(entry*)));
+    auto* const out = static_cast<entry**>(std::calloc(count, pointer_size));
     if (out == nullptr) throw std::bad_alloc();
     return out;
 }
@@ -105,9 +105,9 @@ void table::remove(entry* which) noexcept {
 }
 
 entry* table::random(std::uint64_t seed) noexcept {
-    if (size() == 0) return nullptr;
-    std::minstd_rand numbers(static_cast<std::minstd_rand::result_type>(seed));
     const auto all = halves_[0].count() + halves_[1].count();
+    if (size() == 0 || all == 0) return nullptr;  // the second says so to static analysis
+    std::minstd_rand numbers(static_cast<std::minstd_rand::result_type>(seed));
     for (;;) {
         auto index = ((std::uint64_t{numbers()} << 31) ^ numbers()) % all;
         const auto& part = halves_[index < halves_[0].count() ? 0 : 1];

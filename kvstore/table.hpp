@@ -54,7 +54,7 @@ class table {
     [[nodiscard]] bool is_moving() const noexcept { return moved_ != settled; }
     // What the table itself needs, without its entries.
     [[nodiscard]] std::size_t overhead() const noexcept {
-        return (halves_[0].count() + halves_[1].count()) * sizeof(entry*);
+        return (halves_[0].count() + halves_[1].count()) * pointer_size;
     }
 
   private:

@@ -1,11 +1,11 @@
 #include "kvstore/transfer.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 #include "kvstore/iso_time.hpp"
 #include "kvstore/json_string.hpp"
 #include "kvstore/json_text.hpp"
+#include "kvstore/numbers.hpp"
 #include "protocol/base64.hpp"
 #include "protocol/bytes.hpp"
 
@@ -47,9 +47,7 @@ std::string bytes_of(const json_token& token) {
 }
 
 bool parse_project_id(std::string_view text, project_id& out) {
-    const auto end = text.data() + text.size();
-    const auto [at, error] = std::from_chars(text.data(), end, out);
-    return error == std::errc() && at == end && out <= most_project_id;
+    return parse_whole(text, out) && out <= most_project_id;
 }
 
 // The members of an object, one after the other: `each` gets the name and reads the value.
@@ -157,9 +155,7 @@ class line_reader {
         }
         std::string_view text;
         if (!scanner_.number(text)) return false;
-        const auto end = text.data() + text.size();
-        const auto [at, error] = std::from_chars(text.data(), end, kept.expires);
-        return (error == std::errc() && at == end) || scanner_.fail("that is not a time");
+        return parse_whole(text, kept.expires) || scanner_.fail("that is not a time");
     }
 
     json_scanner scanner_;

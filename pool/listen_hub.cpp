@@ -103,8 +103,9 @@ void listen_hub::unawait(subscription& one) {
     --one.who->awaited;
 }
 
-void listen_hub::set_channels(std::uint64_t who, std::vector<std::string> channels,
-                              std::string marker, std::uint64_t request, clock_time deadline) {
+void listen_hub::set_channels(std::uint64_t who, const std::vector<std::string>& channels,
+                              const std::string& marker, std::uint64_t request,
+                              clock_time deadline) {
     auto& place = listeners_[who];
     if (place == nullptr) {
         place = std::make_unique<listener_state>();

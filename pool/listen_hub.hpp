@@ -53,8 +53,8 @@ class listen_hub {
     // dropped until the marker has come by; without one, earlier markers of `who` are void.
     // A request that fails leaves `who` with the channels that it had before and has kept.
     // One that comes before an earlier one is done takes it over: both are done together.
-    void set_channels(std::uint64_t who, std::vector<std::string> channels, std::string marker,
-                      std::uint64_t request, clock_time deadline);
+    void set_channels(std::uint64_t who, const std::vector<std::string>& channels,
+                      const std::string& marker, std::uint64_t request, clock_time deadline);
     // Done when all that was committed before this call has been handed out.
     void catch_up(std::uint64_t request, clock_time deadline);
     // `who` is gone; a request of its fails.

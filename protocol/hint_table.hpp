@@ -15,7 +15,7 @@ namespace sluice::protocol::sql {
 // Words with a meaning of their own; the others of the table are hints wherever they stand.
 enum class word_id : std::uint8_t {
     none,
-    abort_,
+    abort,
     all,
     alter,
     atomic,
@@ -28,9 +28,9 @@ enum class word_id : std::uint8_t {
     create,
     deallocate,
     declare,
-    default_,
+    default_word,
     discard,
-    do_,
+    do_word,
     drop,
     end,
     execute,
@@ -83,7 +83,7 @@ struct hint_row {
 // Rows with the same first eight bytes stand together; the first row is for "no such word".
 inline constexpr std::array hint_rows{
     hint_row{},
-    hint_row{"abort", word_id::abort_},
+    hint_row{"abort", word_id::abort},
     hint_row{"aggregate", word_id::function_like},
     hint_row{"all", word_id::all},
     hint_row{"alter", word_id::alter},
@@ -101,9 +101,9 @@ inline constexpr std::array hint_rows{
     hint_row{"dblink_disconnect", hint_dblink, match::prefix},
     hint_row{"deallocate", word_id::deallocate},
     hint_row{"declare", word_id::declare},
-    hint_row{"default", word_id::default_},
+    hint_row{"default", word_id::default_word},
     hint_row{"discard", word_id::discard},
-    hint_row{"do", word_id::do_},
+    hint_row{"do", word_id::do_word},
     hint_row{"domain", word_id::function_like},
     hint_row{"drop", word_id::drop},
     hint_row{"end", word_id::end},

@@ -290,7 +290,7 @@ void scan::begin_statement(word_id id) noexcept {
         case word_id::load:
             bits_ |= hint_library;
             return;
-        case word_id::do_:
+        case word_id::do_word:
         case word_id::call:
             bits_ |= hint_unknown;
             return;
@@ -310,7 +310,7 @@ void scan::begin_statement(word_id id) noexcept {
         case word_id::commit:
         case word_id::end:
         case word_id::rollback:
-        case word_id::abort_:
+        case word_id::abort:
             bits_ |= hint_release;
             return;
         default:
@@ -354,7 +354,7 @@ void scan::object(word_id id) noexcept {
         case word_id::table:
             table_ = true;
             return;
-        case word_id::default_:  // ALTER DEFAULT PRIVILEGES
+        case word_id::default_word:  // ALTER DEFAULT PRIVILEGES
             return;
         default:
             break;
@@ -388,7 +388,7 @@ void scan::at_any_place(word_id id) noexcept {
         case word_id::from:
             if (verb_ == word_id::copy && depth_ == 0) bits_ |= hint_sequences;
             return;
-        case word_id::default_:
+        case word_id::default_word:
             return default_value();
         case word_id::local:  // SET TIME ZONE LOCAL is the default
             if (verb_ == word_id::set) bits_ |= hint_reset;

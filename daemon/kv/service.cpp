@@ -126,9 +126,9 @@ void kv_service::begin(net::accepted_socket socket, bool is_control) {
     least->fetch_add(1);
     clients_.fetch_add(1);
     auto& on = *workers_[static_cast<std::size_t>(least - clients_on_.begin())];
-    if (on.is_current()) return kv_session::start(*this, on, std::move(socket), is_control);
-    on.post([this, &on, is_control, socket = std::move(socket)]() mutable {
-        kv_session::start(*this, on, std::move(socket), is_control);
+    if (on.is_current()) return kv_session::start(*this, on, socket, is_control);
+    on.post([this, &on, is_control, socket = std::move(socket)] {
+        kv_session::start(*this, on, socket, is_control);
     });
 }
 
@@ -140,7 +140,7 @@ kvstore::turn kv_service::turn_on(net::worker& on) {
 }
 
 void kv_service::configure(const config::kv_settings& settings,
-                           std::shared_ptr<const net::tls_context> tls) {
+                           const std::shared_ptr<const net::tls_context>& tls) {
     const std::lock_guard lock(settings_mutex_);
     settings_ = settings;
     tls_ = tls;
@@ -253,7 +253,7 @@ std::shared_ptr<kvstore::job> kv_service::add_task(std::function<void(kvstore::j
     if (saving_.exchange(true)) return nullptr;
     auto job = std::make_shared<kvstore::job>();
     const std::lock_guard lock(tasks_mutex_);
-    tasks_.push_back([this, job, work = std::move(work), wake = std::move(wake)] {
+    tasks_.emplace_back([this, job, work = std::move(work), wake = std::move(wake)] {
         work(*job);
         saving_ = false;
         job->done.store(true, std::memory_order_release);

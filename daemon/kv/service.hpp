@@ -77,7 +77,7 @@ class kv_service final : public kvstore::host {
     void accept_control(net::accepted_socket socket);
     // Any thread; certificates are loaded by the caller.
     void configure(const config::kv_settings& settings,
-                   std::shared_ptr<const net::tls_context> tls);
+                   const std::shared_ptr<const net::tls_context>& tls);
     [[nodiscard]] static std::shared_ptr<const net::tls_context> load_tls(
         const config::kv_settings& settings);
 

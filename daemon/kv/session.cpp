@@ -43,7 +43,7 @@ std::string misconf(const std::string& why) {
 
 }  // namespace
 
-void kv_session::start(kv_service& service, net::worker& home, net::accepted_socket socket,
+void kv_session::start(kv_service& service, net::worker& home, const net::accepted_socket& socket,
                        bool is_control) {
     auto& room = service.room_of(home);
     if (!socket.is_unix) set_tcp_options(socket.descriptor, *room.settings);

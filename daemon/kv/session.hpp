@@ -18,7 +18,7 @@ class kv_session final : public net::stream_owner,
                          public listed_kv_session,
                          public std::enable_shared_from_this<kv_session> {
   public:
-    static void start(kv_service& service, net::worker& home, net::accepted_socket socket,
+    static void start(kv_service& service, net::worker& home, const net::accepted_socket& socket,
                       bool is_control);
 
     kv_session(kv_service& service, net::worker& home, std::shared_ptr<kvstore::client_card> card);

@@ -94,11 +94,10 @@ void listening::set_channels(std::weak_ptr<listener> who, net::worker& on, std::
             steady_clock::now() +
             (patience.count() == 0 ? steady_clock::duration(std::chrono::hours(1)) : patience);
         self->listeners_[serial] = {std::move(who), &on};
-        const bool none = channels.empty();
         const auto request = self->remember(on, std::move(done));
-        self->hub_.set_channels(serial, std::move(channels), std::move(marker), request, deadline);
+        self->hub_.set_channels(serial, channels, marker, request, deadline);
         self->proceed();
-        if (none) self->listeners_.erase(serial);
+        if (channels.empty()) self->listeners_.erase(serial);
     });
 }
 

@@ -436,6 +436,7 @@ void pg_service::close_clients() {
 
 // A connection that is moving has two workers, and one that has just logged in none that knows it:
 // only when none runs can all be reached.
+// NOLINTNEXTLINE(readability-make-member-function-const): const it would promise to change nothing
 void pg_service::close_servers() {
     for (const auto& hold : book.connections()) {
         std::static_pointer_cast<server_connection>(hold)->close("shutdown");

@@ -26,11 +26,8 @@ std::vector<change> some_changes() {
 
 TEST(log_format, change_of_each_kind_comes_back) {
     std::string payload;
-    for (const auto& one : some_changes()) {
-        const auto before = payload.size();
+    for (const auto& one : some_changes())
         append_change(payload, one);
-        EXPECT_LE(payload.size() - before, most_change_bytes(one));
-    }
     change_reader reader(payload);
     change got;
     for (const auto& one : some_changes()) {

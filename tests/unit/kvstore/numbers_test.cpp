@@ -75,6 +75,26 @@ TEST(parse_integer, random_integers_round_trip) {
     }
 }
 
+TEST(parse_whole, only_a_whole_number_in_range_is_read) {
+    std::uint8_t small = 0;
+    EXPECT_TRUE(parse_whole("255", small));
+    EXPECT_EQ(small, 255);
+    for (const auto text : {""sv, "256"sv, "-1"sv, "+1"sv, " 1"sv, "1 "sv, "1x"sv, "1\0"sv})
+        EXPECT_FALSE(parse_whole(text, small)) << text;
+    std::int64_t number = 0;
+    EXPECT_TRUE(parse_whole("-12", number));
+    EXPECT_EQ(number, -12);
+}
+
+TEST(hexadecimal, digits_come_back_as_the_number) {
+    EXPECT_EQ(hexadecimal(0), "0000000000000000");
+    EXPECT_EQ(hexadecimal(0x0123456789abcdef), "0123456789abcdef");
+    EXPECT_EQ(hexadecimal(~std::uint64_t{0}), "ffffffffffffffff");
+    std::uint64_t number = 0;
+    EXPECT_TRUE(parse_whole(hexadecimal(0xfedcba9876543210), number, 16));
+    EXPECT_EQ(number, 0xfedcba9876543210);
+}
+
 TEST(append_integer, text_is_put_behind_what_is_there) {
     std::string out = "a";
     append_integer(out, least);

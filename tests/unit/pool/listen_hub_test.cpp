@@ -80,7 +80,7 @@ struct listen_hub_test : testing::Test {
         return out;
     }
     void set(std::uint64_t who, names channels, std::uint64_t request, std::string marker = "") {
-        hub.set_channels(who, std::move(channels), std::move(marker), request, later);
+        hub.set_channels(who, channels, marker, request, later);
     }
     // Connected, and listener 1 at "a".
     void start() {
