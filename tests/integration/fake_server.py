@@ -102,11 +102,17 @@ class FakeConn:
                 return self.parameters
 
     def recv(self):
-        head = self.take(5)
-        body = self.take(struct.unpack_from("!i", head, 1)[0] - 4)
-        got = wire.Msg(chr(head[0]), body)
+        got = self._next()
+        while got.type == "Q" and b"pg_catalog.pg_event_trigger" in got.body:
+            self.send(tag("SELECT 0") + ready(self.status))  # the database has no functions
+            got = self._next()
         self.server.received.append((time.monotonic(), self.number, got))
         return got
+
+    def _next(self):
+        head = self.take(5)
+        body = self.take(struct.unpack_from("!i", head, 1)[0] - 4)
+        return wire.Msg(chr(head[0]), body)
 
     def login(self, after=b"", pid=None):
         """Trust login; `after` goes out in the same piece, behind ReadyForQuery."""
