@@ -104,7 +104,7 @@ class FakeConn:
     def recv(self):
         got = self._next()
         while got.type == "Q" and b"pg_catalog.pg_event_trigger" in got.body:
-            self.send(tag("SELECT 0") + ready(self.status))  # the database has no functions
+            self.send(self.server.survey)
             got = self._next()
         self.server.received.append((time.monotonic(), self.number, got))
         return got
@@ -178,8 +178,10 @@ def polite(reply=None):
 
 
 class FakeServer:
-    def __init__(self, script=None, scripts=()):
-        """`scripts` serve the first connections, one each; `script` all later ones."""
+    def __init__(self, script=None, scripts=(), survey=tag("SELECT 0") + ready()):
+        """`scripts` serve the first connections, one each; `script` all later ones. `survey`
+        answers the look through the database's functions, which scripts do not see."""
+        self.survey = survey
         self.script = script or polite()
         self.scripts = list(scripts)
         self.received = []
