@@ -5,6 +5,7 @@
 #include "pool/client_link.hpp"
 #include "pool/client_message.hpp"
 #include "protocol/pg_build.hpp"
+#include "protocol/sql_words.hpp"
 
 namespace sluice::pool {
 
@@ -42,6 +43,17 @@ void add_name(std::vector<std::string>& to, std::string_view name) {
     if (!known && to.size() < most_own_settings) to.emplace_back(name);
 }
 
+// What a function may get as the name of a setting: SELECT put('app.user_id', '1').
+void add_strings(std::vector<std::string>& to, std::string_view sql, bool standard_strings) {
+    protocol::sql::reader tokens(sql, standard_strings);
+    for (;;) {
+        const auto one = tokens.next();
+        if (one.what == protocol::sql::token::kind::end) return;
+        if (one.what == protocol::sql::token::kind::string && is_own_setting(one.text))
+            add_name(to, one.text);
+    }
+}
+
 }  // namespace
 
 std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
@@ -69,9 +81,20 @@ std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
     }
     for (const auto& name : protocol::settings_named_in(sql))
         add_name(own_settings_, name);
+    if ((bits & protocol::hint_named) != 0) add_strings(own_settings_, sql, standard_strings_);
     if (!protocol::set_config_names_are_literal(sql)) bits |= hint_bound_name;
     return bits;
 }
+
+template <class Statement>
+void client_link::read_again(const message& m, std::string_view sql, Statement& known) {
+    const auto* knowledge = m.server->knowledge();
+    if (knowledge == nullptr || knowledge->edition() == known.words_edition) return;
+    known.hints |= hints_of(m, sql);
+    known.words_edition = words_edition_;
+}
+template void client_link::read_again(const message&, std::string_view, named_statement&);
+template void client_link::read_again(const message&, std::string_view, unnamed_statement&);
 
 std::uint32_t client_link::unread_hints() const noexcept {
     return tracking_ == config::session_state::off ? 0 : anything;

@@ -342,6 +342,7 @@ void client_link::on_parse(message& m) {
             unnamed_->query.assign(query);
             unnamed_->types.assign(types);
             unnamed_->hints = hints_of(m, query);
+            unnamed_->words_edition = words_edition_;
         } else {
             unnamed_.reset();  // too long to keep: it works on this connection only
         }
@@ -369,7 +370,7 @@ void client_link::on_parse(message& m) {
     auto note = std::make_unique<owed_note>();
     note->name = name;
     note->restores_name = true;
-    names_.emplace(std::string(name), named_statement{what, false, hints});
+    names_.emplace(std::string(name), named_statement{what, false, hints, words_edition_});
     m.server->unsynced = true;
     m.server->batch.recording = false;
     auto* counters = m.server->counters();
@@ -409,6 +410,7 @@ void client_link::on_bind(message& m) {
     if (name.empty()) {
         if (defer_unnamed(m)) return;
         bring_unnamed(m);
+        if (unnamed_ != nullptr) read_again(m, unnamed_->query, *unnamed_);
         // Without a copy it was too long to be read, or there is none.
         const bool is_there = m.server->unnamed_client == serial_;
         note_bind(m, unnamed_ != nullptr ? unnamed_->hints : is_there ? unread_hints() : 0);
@@ -432,6 +434,7 @@ void client_link::on_bind(message& m) {
         m.server->batch.answered = false;
     }
     const auto what = at->second.what;
+    read_again(m, what->query, at->second);
     note_bind(m, at->second.hints);
     bring_statement(m, what);
     pass_renamed(m, portal.size() + 1, name, what->server_name, owed_kind::bind, what->id);

@@ -115,6 +115,9 @@ class client_link {
     void make_room(message& m) const;
     // client_hints.cpp
     [[nodiscard]] std::uint32_t hints_of(const message& m, std::string_view sql);
+    // Of a text that was read before the database's words became others.
+    template <class Statement>
+    void read_again(const message& m, std::string_view sql, Statement& known);
     [[nodiscard]] std::uint32_t unread_hints() const noexcept;
     void note_hints(message& m, std::uint32_t bits);
     void note_bind(message& m, std::uint32_t bits) {

@@ -53,6 +53,7 @@ struct unnamed_statement {
     std::string query;
     std::string types;
     std::uint32_t hints = 0;
+    std::uint32_t words_edition = 0;
 };
 
 // What a message that may still fail has changed here already.

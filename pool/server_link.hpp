@@ -191,12 +191,15 @@ class server_link {
     void note_tag(std::string_view tag, client_link* client);
     void ask(question which, const client_link& client, protocol::outgoing& to_server);
     void on_answer_row(frame_context& frame);
+    [[nodiscard]] next_step end_question(protocol::outgoing& to_server);
     void on_answer_error();
+    void on_survey_end();
     void on_answer_end(client_link* client);
     void take_channels(std::vector<std::string> native, client_link* client);
     void on_notification(frame_context& frame);
     [[nodiscard]] bool may_have_notified(const client_link* client) const noexcept;
     void settle_pins(const client_link& client) noexcept;
+    void note_changes() noexcept;
     void restore_startup(client_link& client, protocol::outgoing& to_server);
     [[nodiscard]] bool streamable(char type) const noexcept;
     [[nodiscard]] bool for_client(const frame_context& frame) noexcept;
@@ -208,6 +211,10 @@ class server_link {
     parameters applying_;  // sent, not yet confirmed
     metrics::pool_counters* counters_ = nullptr;
     session_knowledge* knowledge_ = nullptr;
+    std::uint32_t knowledge_edition_ = 0;                 // when the client got the connection
+    std::uint64_t changes_noted_at_ = ~std::uint64_t{0};  // `queries` then
+    survey_claim survey_;
+    bool tracked_ = false;  // something is kept of the client's session
     session_answer answer_;
     std::uint32_t asked_ = 0;  // questions under way, a bit each
     bool answer_failed_ = false;

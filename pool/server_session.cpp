@@ -8,6 +8,7 @@
 #include "pool/server_frame.hpp"
 #include "pool/server_link.hpp"
 #include "protocol/pg_build.hpp"
+#include "protocol/pg_frame.hpp"
 
 namespace sluice::pool {
 
@@ -99,6 +100,8 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
 
 void server_link::lease_to(const client_link& client) noexcept {
     undone_ = brought_channels = marker_passed_ = false;
+    tracked_ = client.tracking() != session_state::off;
+    if (knowledge_ != nullptr) knowledge_edition_ = knowledge_->edition();
     if (last_client_ == client.serial()) return;
     if (last_client_ != 0) sequences_are_foreign = true;
     last_client_ = client.serial();
@@ -119,11 +122,33 @@ void server_link::settle_pins(const client_link& client) noexcept {
     }
 }
 
+// The words of the database's functions may have changed since the client's statements were read,
+// by itself or others, or are just being learnt: then any word may have been a hint.
+void server_link::note_changes() noexcept {
+    if (knowledge_ == nullptr || !tracked_) return;
+    if ((hints & protocol::hint_functions) != 0) {
+        hints = (hints & ~protocol::hint_functions) | protocol::hint_named;
+        knowledge_->changed();
+    }
+    const auto edition = knowledge_->edition();
+    if (std::exchange(knowledge_edition_, edition) != edition || knowledge_->in_doubt()) {
+        hints |= protocol::hint_named;
+    }
+}
+
 next_step server_link::end_transaction(client_link& client, outgoing& to_server) {
+    const bool first_look = std::exchange(changes_noted_at_, queries) != queries;
+    if (first_look) note_changes();
     if (hints == 0 && pins == 0) return next_step::release;  // nearly always
     const auto tracking = client.tracking();
     if (tracking == session_state::off) return next_step::release;
     settle_pins(client);
+    // Before the others: it finds the names of settings to ask for.
+    if (first_look && knowledge_ != nullptr && knowledge_->in_doubt() &&
+        survey_.take(*knowledge_)) {
+        ask(question::functions, client, to_server);
+        return end_question(to_server);
+    }
     const bool unknown = (pins & pin(pin_reason::unknown)) != 0;
     const bool settings = unknown || (hints & settings_hints) != 0;
     const bool pinning = tracking == session_state::full &&
@@ -139,6 +164,10 @@ next_step server_link::end_transaction(client_link& client, outgoing& to_server)
     }
     if (settings) ask(question::settings, client, to_server);
     if (pinning) ask(question::pins, client, to_server);
+    return end_question(to_server);
+}
+
+next_step server_link::end_question(outgoing& to_server) {
     to_server.build([](std::string& out) { protocol::append_empty(out, 'S'); });
     push({owed_kind::sync, reply_for::nobody, errand::question, 0, nullptr});
     return next_step::wait;
@@ -184,7 +213,8 @@ void server_link::ask(question which, const client_link& client, outgoing& to_se
 }
 
 void server_link::on_answer_row(frame_context& frame) {
-    if (!answer_.add_row(frame.body)) desync();
+    const bool survey = (asked_ & bit(question::functions)) != 0;
+    if (survey ? !survey_.add_row(frame.body) : !answer_.add_row(frame.body)) desync();
 }
 
 void server_link::on_answer_error() {
@@ -197,6 +227,7 @@ void server_link::on_answer_error() {
 void server_link::on_answer_end(client_link* client) {
     const auto asked = std::exchange(asked_, 0);
     const auto answer = std::exchange(answer_, {});
+    if (asked == bit(question::functions)) return on_survey_end();
     if (std::exchange(answer_failed_, false)) {
         if (client == nullptr) return;  // the hints remain, and everything is cleaned
         pins |= pin(pin_reason::unknown);
@@ -233,7 +264,9 @@ void server_link::on_answer_end(client_link* client) {
     } else if (client != nullptr && client->tracking() == session_state::full) {
         hints &= kept_hints;
     } else {
-        hints &= ~settings_hints | anything;  // settings_only: the rest is cleaned
+        // settings_only: the rest is cleaned.
+        if ((hints & anything) != 0) hints |= pins_hints & ~(settings_hints | anything);
+        hints &= ~settings_hints;
     }
 }
 
@@ -310,6 +343,16 @@ void server_link::on_notification(frame_context& frame) {
     batch.answered = answered;
 }
 
+// The hints remain: they are asked about now that the names are known.
+void server_link::on_survey_end() {
+    if (!std::exchange(answer_failed_, false)) return survey_.learn();
+    const auto error = protocol::as_bytes(last_error_).subspan(protocol::frame_header::size);
+    const auto sqlstate = protocol::read_error_fields(error).sqlstate;
+    // Canceled, perhaps by the client's statement_timeout: another client's transaction tries it.
+    if (sqlstate == "57014") return survey_.give_up();
+    survey_.fail(sqlstate);
+}
+
 // RESET within a transaction goes back to the server's value, and the client's session began with
 // another one.
 void server_link::restore_startup(client_link& client, outgoing& to_server) {
@@ -335,6 +378,7 @@ void server_link::restore_startup(client_link& client, outgoing& to_server) {
 
 bool server_link::abandon(bool message_cut_short, outgoing& to_server) {
     if (message_cut_short || health_ != link_health::fine) return false;
+    note_changes();
     frame_passes_ = false;
     batch.recording = false;
     reset_pending = false;

@@ -1,6 +1,7 @@
 #include "pool/session_state.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "protocol/pg_frame.hpp"
 
@@ -72,11 +73,27 @@ std::string listen_sql(std::string_view channel) {
 }
 
 std::string_view question_name(question which) noexcept {
-    return which == question::settings ? "sluice_ask_settings" : "sluice_ask_pins";
+    switch (which) {
+        case question::settings:
+            return "sluice_ask_settings";
+        case question::pins:
+            return "sluice_ask_pins";
+        case question::functions:
+            break;
+    }
+    return "sluice_ask_functions";
 }
 
 std::string_view question_sql(question which) noexcept {
-    return which == question::settings ? ask_settings : ask_pins;
+    switch (which) {
+        case question::settings:
+            return ask_settings;
+        case question::pins:
+            return ask_pins;
+        case question::functions:
+            break;
+    }
+    return survey_sql();
 }
 
 std::string names_array(const std::vector<std::string>& names) {
@@ -158,12 +175,44 @@ std::vector<std::string> session_knowledge::function_settings() const {
     return function_settings_;
 }
 
-void session_knowledge::learn(std::shared_ptr<const protocol::hint_words> words,
-                              std::vector<std::string> function_settings) {
-    const std::lock_guard lock(mutex_);
-    words_ = std::move(words);
-    function_settings_ = std::move(function_settings);
+void session_knowledge::changed() noexcept {
+    changes_.fetch_add(1, std::memory_order_acq_rel);
     edition_.fetch_add(1, std::memory_order_release);
+}
+
+bool session_knowledge::claim_survey(std::uint64_t& changes) noexcept {
+    changes = this->changes();
+    auto claimed = claimed_.load();
+    while (claimed < changes) {
+        if (claimed_.compare_exchange_weak(claimed, changes)) return true;
+    }
+    return false;
+}
+
+void session_knowledge::give_up_survey(std::uint64_t changes) noexcept {
+    if (surveyed_.load() < changes) claimed_.compare_exchange_strong(changes, 0);
+}
+
+void session_knowledge::learn(std::uint64_t changes, survey_result found) {
+    const std::lock_guard lock(mutex_);
+    if (changes < surveyed_.load()) return;
+    words_ = std::move(found.words);
+    function_settings_ = std::move(found.settings);
+    surveyed_.store(changes, std::memory_order_release);
+    edition_.fetch_add(1, std::memory_order_release);
+}
+
+void session_knowledge::survey_failed(std::uint64_t changes, std::string_view sqlstate) {
+    const std::lock_guard lock(mutex_);
+    if (changes < surveyed_.load()) return;
+    surveyed_.store(changes, std::memory_order_release);
+    edition_.fetch_add(1, std::memory_order_release);
+    if (!std::exchange(has_failed_, true)) failure_ = sqlstate;
+}
+
+std::string session_knowledge::take_failure() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(failure_, {});
 }
 
 }  // namespace sluice::pool

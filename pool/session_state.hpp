@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "metrics/counters.hpp"
+#include "pool/function_survey.hpp"
 #include "pool/parameters.hpp"
 #include "protocol/bytes.hpp"
 #include "protocol/session_hints.hpp"
@@ -59,9 +60,9 @@ inline constexpr std::uint32_t cleaned_hints =
 inline constexpr std::string_view listen_marker = "sluice_marker";
 [[nodiscard]] std::string listen_sql(std::string_view channel);
 
-// The two questions; a prepared statement each.
-enum class question : std::uint8_t { settings, pins };
-inline constexpr std::size_t questions = 2;
+// The questions; a prepared statement each. The rows of `functions` are for a function_survey.
+enum class question : std::uint8_t { settings, pins, functions };
+inline constexpr std::size_t questions = 3;
 [[nodiscard]] std::string_view question_name(question which) noexcept;  // on the server
 [[nodiscard]] std::string_view question_sql(question which) noexcept;
 // The one parameter of question::settings: names of settings that pg_settings does not list.
@@ -89,9 +90,7 @@ class session_knowledge {
 
     [[nodiscard]] std::shared_ptr<const protocol::hint_words> words() const;
     [[nodiscard]] std::vector<std::string> function_settings() const;
-    void learn(std::shared_ptr<const protocol::hint_words> words,
-               std::vector<std::string> function_settings);
-    // Changes with every learn(), so that a cached words() can be told to be old.
+    // Changes with changed() and learn(), so that a cached words() can be told to be old.
     [[nodiscard]] std::uint32_t edition() const noexcept {
         return edition_.load(std::memory_order_acquire);
     }
@@ -101,12 +100,76 @@ class session_knowledge {
     void note_notifier(std::uint32_t process, std::uint32_t client);
     [[nodiscard]] std::uint32_t notifier(std::uint32_t process) const;  // 0: not known
 
+    // Somebody uses it: a login need not look for nobody.
+    std::atomic<bool> wanted{false};
+    // How often what functions do may have changed; a survey is told by what this was at its start.
+    [[nodiscard]] std::uint64_t changes() const noexcept {
+        return changes_.load(std::memory_order_acquire);
+    }
+    void changed() noexcept;
+    // No survey has seen the last change: any statement may do anything.
+    [[nodiscard]] bool in_doubt() const noexcept {
+        return surveyed_.load(std::memory_order_acquire) != changes();
+    }
+    // Whether the caller is to survey the last change; `changes` says which one that is.
+    [[nodiscard]] bool claim_survey(std::uint64_t& changes) noexcept;
+    void give_up_survey(std::uint64_t changes) noexcept;
+    // An older survey than the last is not listened to.
+    void learn(std::uint64_t changes, survey_result found);
+    // It cannot be had: what was known remains, and is no longer in doubt.
+    void survey_failed(std::uint64_t changes, std::string_view sqlstate);
+    // The SQLSTATE of a failure, for the first time that there is one.
+    [[nodiscard]] std::string take_failure();
+
   private:
     mutable std::mutex mutex_;
     std::unordered_map<std::uint32_t, std::uint32_t> notifiers_;
     std::atomic<std::uint32_t> edition_{0};
+    std::atomic<std::uint64_t> changes_{1};
+    std::atomic<std::uint64_t> surveyed_{0};
+    std::atomic<std::uint64_t> claimed_{0};
     std::shared_ptr<const protocol::hint_words> words_;
     std::vector<std::string> function_settings_;
+    std::string failure_;
+    bool has_failed_ = false;
+};
+
+// A survey that is under way on a connection; given up if it is destroyed before its end.
+class survey_claim {
+  public:
+    survey_claim() = default;
+    survey_claim(const survey_claim&) = delete;
+    survey_claim& operator=(const survey_claim&) = delete;
+    ~survey_claim() { give_up(); }
+
+    [[nodiscard]] bool take(session_knowledge& from) {
+        give_up();
+        if (!from.claim_survey(changes_)) return false;
+        of_ = &from;
+        rows_ = std::make_unique<function_survey>();
+        return true;
+    }
+    void give_up() noexcept {
+        if (of_ != nullptr) of_->give_up_survey(changes_);
+        of_ = nullptr;
+        rows_.reset();
+    }
+    [[nodiscard]] bool add_row(protocol::byte_span body) {
+        return rows_ != nullptr && rows_->add_row(body);
+    }
+    void learn() {
+        if (of_ != nullptr) of_->learn(changes_, rows_->finish());
+        give_up();
+    }
+    void fail(std::string_view sqlstate) {
+        if (of_ != nullptr) of_->survey_failed(changes_, sqlstate);
+        give_up();
+    }
+
+  private:
+    session_knowledge* of_ = nullptr;
+    std::uint64_t changes_ = 0;
+    std::unique_ptr<function_survey> rows_;
 };
 
 }  // namespace sluice::pool

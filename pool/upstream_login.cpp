@@ -231,6 +231,69 @@ upstream_connection take_over(handle_ptr handle, int secret) {
 
 void ignore_notice(void*, const PGresult*) {}
 
+login_result failed(login_failure why) {
+    login_result out;
+    out.failure = std::move(why);
+    return out;
+}
+
+// A survey takes some hundredths of a second. One that takes this long is cancelled.
+constexpr auto survey_patience = std::chrono::seconds(5);
+
+using result_ptr = std::unique_ptr<PGresult, decltype(&PQclear)>;
+
+// Reads until a result is there; null: nothing comes in time.
+bool await_result(const login_order& order, const upstream_connection& connection,
+                  std::chrono::steady_clock::time_point& cancel_at) {
+    auto* handle = connection.handle.get();
+    while (PQisBusy(handle) != 0) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= order.deadline || (order.stop != nullptr && order.stop->load())) return false;
+        if (now >= cancel_at) {
+            cancel_at = order.deadline;
+            if (connection.cancel != nullptr) send_cancel(*connection.cancel, order.deadline);
+        }
+        const auto until = std::min({cancel_at, order.deadline, now + milliseconds(200)});
+        static_cast<void>(wait_for(connection.descriptor, POLLIN, until));
+        if (PQconsumeInput(handle) == 0) return false;
+    }
+    return true;
+}
+
+// False: the connection is of no use any more.
+bool run_survey(const login_order& order, const upstream_connection& connection,
+                login_result& into) {
+    auto* handle = connection.handle.get();
+    if (PQsendQuery(handle, std::string(survey_sql()).c_str()) == 0) return false;
+    PQsetSingleRowMode(handle);
+    auto cancel_at = std::chrono::steady_clock::now() + survey_patience;
+    function_survey survey;
+    bool understood = true;
+    for (;;) {
+        if (!await_result(order, connection, cancel_at)) return false;
+        const result_ptr result(PQgetResult(handle), &PQclear);
+        if (result == nullptr) break;
+        switch (PQresultStatus(result.get())) {
+            case PGRES_SINGLE_TUPLE:
+                understood =
+                    understood && PQnfields(result.get()) == 3 &&
+                    survey.add_row(PQgetvalue(result.get(), 0, 0), PQgetvalue(result.get(), 0, 1),
+                                   PQgetvalue(result.get(), 0, 2));
+                break;
+            case PGRES_TUPLES_OK:
+                break;
+            default: {
+                const auto* code = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
+                into.survey_failure = code == nullptr ? "08006" : code;
+                break;
+            }
+        }
+    }
+    if (!understood) into.survey_failure = "08P01";
+    if (into.survey_failure.empty()) into.survey = survey.finish();
+    return PQstatus(handle) == CONNECTION_OK && PQtransactionStatus(handle) == PQTRANS_IDLE;
+}
+
 }  // namespace
 
 void pg_conn_deleter::operator()(PGconn* connection) const noexcept {
@@ -288,31 +351,37 @@ login_failure read_failure(std::string_view text) {
 login_result log_in(const login_order& order) {
     // Destroyed before the handle, which it points to.
     auto handle = start(order);
-    if (handle == nullptr) return {std::nullopt, {"53200", "out of memory", {}, {}, false}};
+    if (handle == nullptr) return failed({"53200", "out of memory", {}, {}, false});
     PQsetErrorVerbosity(handle.get(), PQERRORS_VERBOSE);  // the only way to the SQLSTATE
     PQsetNoticeReceiver(handle.get(), &ignore_notice, nullptr);
     if (PQstatus(handle.get()) == CONNECTION_BAD) {
-        return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
+        return failed(read_failure(PQerrorMessage(handle.get())));
     }
     key_trace trace(handle.get());
     switch (drive(handle.get(), order)) {
         case outcome::connected: {
             const int secret = trace.secret();
-            return {take_over(std::move(handle), secret), {}};
+            login_result out;
+            out.connection = take_over(std::move(handle), secret);
+            if (order.survey && !run_survey(order, *out.connection, out)) {
+                out.failure = read_failure(PQerrorMessage(out.connection->handle.get()));
+                out.failure.hopeless = false;
+                out.connection.reset();
+            }
+            return out;
         }
         case outcome::failed:
-            return {std::nullopt, read_failure(PQerrorMessage(handle.get()))};
+            return failed(read_failure(PQerrorMessage(handle.get())));
         case outcome::timed_out:
-            return {std::nullopt,
-                    {"08001",
-                     "connecting to the server took longer than server_connect_timeout",
-                     {},
-                     {},
-                     false}};
+            return failed({"08001",
+                           "connecting to the server took longer than server_connect_timeout",
+                           {},
+                           {},
+                           false});
         case outcome::stopped:
             break;
     }
-    return {std::nullopt, {"57P01", "sluice is shutting down", {}, {}, true}};
+    return failed({"57P01", "sluice is shutting down", {}, {}, true});
 }
 
 bool send_cancel(const cancel_target& target, std::chrono::steady_clock::time_point deadline) {

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "pool/function_survey.hpp"
+
 struct pg_conn;
 
 namespace sluice::pool {
@@ -40,6 +42,7 @@ struct login_order {
     std::vector<std::pair<std::string, std::string>> over;
     std::chrono::steady_clock::time_point deadline;
     const std::atomic<bool>* stop = nullptr;
+    bool survey = false;  // look through the database's functions before anything else is done
 };
 
 struct pg_conn_deleter {
@@ -74,6 +77,8 @@ struct login_failure {
 struct login_result {
     std::optional<upstream_connection> connection;
     login_failure failure;
+    std::optional<survey_result> survey;  // if it was asked for and did not fail
+    std::string survey_failure;           // the SQLSTATE if it did
 };
 
 [[nodiscard]] login_result log_in(const login_order& order);

@@ -84,6 +84,7 @@ void client_session::logged_in() {
             ? config::session_state::off
             : first_of(own.session_state,
                        first_of(login_->target().settings.session_state, all.session_state)));
+    if (link_.tracking() != config::session_state::off) pool_->knowledge.wanted = true;
     if (request.replication != protocol::replication_kind::none) return start_dedicated();
     link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
     link_.wanted = link_.startup;

@@ -277,19 +277,31 @@ void pg_service::top_up(pool_entry& pool, net::worker& on) {
 }
 
 void pg_service::log_in(pool_entry& pool, net::worker& on) {
-    log_in_with(pool, on,
-                [this, &pool, &on](pool::login_result result, std::chrono::nanoseconds took) {
-                    logged_in(pool, on, std::move(result), took);
-                });
+    // Nobody is served before the functions of the database are known.
+    auto& knowledge = pool.knowledge;
+    const auto changes = knowledge.changes();
+    const bool survey = knowledge.wanted && knowledge.in_doubt();
+    log_in_with(
+        pool, on,
+        [this, &pool, &on, changes](pool::login_result result, std::chrono::nanoseconds took) {
+            if (result.survey.has_value()) {
+                pool.knowledge.learn(changes, std::move(*result.survey));
+            } else if (result.connection.has_value() && !result.survey_failure.empty()) {
+                pool.knowledge.survey_failed(changes, result.survey_failure);
+            }
+            logged_in(pool, on, std::move(result), took);
+        },
+        survey);
 }
 
-void pg_service::log_in_with(pool_entry& pool, net::worker& on, login_done done) {
+void pg_service::log_in_with(pool_entry& pool, net::worker& on, login_done done, bool survey) {
     const auto from = current_directory();
     auto order = std::make_shared<pool::login_order>();
     order->conninfo = pool.conninfo;
     order->under = tcp_options(from->postgres());
     order->over = pool.login_over();
     order->stop = &stopping;
+    order->survey = survey;
     const auto timeout = from->postgres().server_connect_timeout;
     pool.counters[on.number()]->upstream_logins.add();
     threads.run([order, timeout, &on, done = std::move(done)] {
@@ -400,6 +412,13 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
         }
     };
     for (auto* pool : pools) {
+        if (const auto failure = pool->knowledge.take_failure(); !failure.empty()) {
+            log.warning("the functions of a database could not be looked through",
+                        {{"database", pool->database},
+                         {"user", pool->user},
+                         {"sqlstate", failure},
+                         {"effect", "what functions leave in a session is not noticed"}});
+        }
         close_idle(
             *pool, now, [now](const auto& idle) { return idle.expired(now); }, "server_lifetime");
         if (idle_timeout.count() == 0) continue;

@@ -81,7 +81,7 @@ class pg_service {
     void top_up(pool_entry& pool, net::worker& on);
     // Logs in as the pool's connections do, whatever its bound says; `done` is called on `on`.
     using login_done = std::function<void(pool::login_result, std::chrono::nanoseconds took)>;
-    void log_in_with(pool_entry& pool, net::worker& on, login_done done);
+    void log_in_with(pool_entry& pool, net::worker& on, login_done done, bool survey = false);
     // The connection through which the clients of the pool listen.
     [[nodiscard]] listening& listening_of(pool_entry& pool);
     // `done` is called, on any worker, when the request can no longer hit a later statement.

@@ -102,11 +102,17 @@ class FakeConn:
                 return self.parameters
 
     def recv(self):
-        head = self.take(5)
-        body = self.take(struct.unpack_from("!i", head, 1)[0] - 4)
-        got = wire.Msg(chr(head[0]), body)
+        got = self._next()
+        while got.type == "Q" and b"pg_catalog.pg_event_trigger" in got.body:
+            self.send(self.server.survey)
+            got = self._next()
         self.server.received.append((time.monotonic(), self.number, got))
         return got
+
+    def _next(self):
+        head = self.take(5)
+        body = self.take(struct.unpack_from("!i", head, 1)[0] - 4)
+        return wire.Msg(chr(head[0]), body)
 
     def login(self, after=b"", pid=None):
         """Trust login; `after` goes out in the same piece, behind ReadyForQuery."""
@@ -172,8 +178,10 @@ def polite(reply=None):
 
 
 class FakeServer:
-    def __init__(self, script=None, scripts=()):
-        """`scripts` serve the first connections, one each; `script` all later ones."""
+    def __init__(self, script=None, scripts=(), survey=tag("SELECT 0") + ready()):
+        """`scripts` serve the first connections, one each; `script` all later ones. `survey`
+        answers the look through the database's functions, which scripts do not see."""
+        self.survey = survey
         self.script = script or polite()
         self.scripts = list(scripts)
         self.received = []

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+import fake_server
 import targets
 import wire
 from session_world import BOSS, Hammer, World, make_objects, pooled_only
@@ -438,3 +439,150 @@ def test_statements_that_change_nothing_cost_no_message(make_sluice, make_fake):
         client.query(f"select {i}")
     client.run(wire.batch("select 20"))
     assert sum(len(fake.messages(kind)) for kind in kinds) == before + 25
+
+
+# ---- what functions do --------------------------------------------------------------------------
+
+
+MAKE_PUTTER = ("CREATE OR REPLACE FUNCTION session_test.{0}() RETURNS text LANGUAGE plpgsql AS "
+               "$$ BEGIN RETURN set_config('app.tenant', '{0}', false); END $$")
+PUTTERS = {
+    "function": ("SELECT session_test.{0}()", []),
+    "caller": ("SELECT session_test.{0}_caller()",
+               ["CREATE FUNCTION session_test.{0}_caller() RETURNS text LANGUAGE sql AS "
+                "'SELECT session_test.{0}()'"]),
+    "atomic": ("SELECT session_test.{0}_atomic()",
+               ["CREATE FUNCTION session_test.{0}_atomic() RETURNS text LANGUAGE sql "
+                "BEGIN ATOMIC SELECT session_test.{0}(); END"]),
+    "view_of_view": ("SELECT * FROM session_test.{0}_seen",
+                     ["CREATE VIEW session_test.{0}_view AS SELECT session_test.{0}() AS a",
+                      "CREATE VIEW session_test.{0}_seen AS SELECT a FROM session_test.{0}_view"]),
+    "default": ("INSERT INTO session_test.{0}_table (id) VALUES (1)",
+                ["CREATE TABLE session_test.{0}_table (id int)",
+                 "ALTER TABLE session_test.{0}_table ADD a text",
+                 "ALTER TABLE session_test.{0}_table ALTER a SET DEFAULT session_test.{0}()"]),
+    "domain": ("SELECT 'x'::session_test.{0}_domain",
+               ["CREATE DOMAIN session_test.{0}_domain AS text "
+                "CHECK (session_test.{0}() IS NOT NULL)"]),
+    "policy": ("SELECT * FROM session_test.{0}_table",
+               ["CREATE TABLE session_test.{0}_table AS SELECT 1 AS id",
+                "ALTER TABLE session_test.{0}_table ENABLE ROW LEVEL SECURITY, "
+                "FORCE ROW LEVEL SECURITY",
+                "CREATE POLICY p ON session_test.{0}_table "
+                "USING (session_test.{0}() IS NOT NULL)"]),
+    "rule": ("DELETE FROM session_test.{0}_table",
+             ["CREATE TABLE session_test.{0}_table AS SELECT 1 AS id",
+              "CREATE RULE r AS ON DELETE TO session_test.{0}_table DO INSTEAD "
+              "SELECT session_test.{0}()"]),
+    "cascade": ("DELETE FROM session_test.{0}_parent",
+                ["CREATE TABLE session_test.{0}_parent (id int PRIMARY KEY)",
+                 "CREATE TABLE session_test.{0}_child (id int REFERENCES session_test.{0}_parent "
+                 "ON DELETE CASCADE)",
+                 "INSERT INTO session_test.{0}_parent VALUES (1)",
+                 "INSERT INTO session_test.{0}_child VALUES (1)",
+                 "CREATE FUNCTION session_test.{0}_gone() RETURNS trigger LANGUAGE plpgsql AS "
+                 "$$ BEGIN PERFORM session_test.{0}(); RETURN old; END $$",
+                 "CREATE TRIGGER t AFTER DELETE ON session_test.{0}_child "
+                 "FOR EACH ROW EXECUTE FUNCTION session_test.{0}_gone()"]),
+    "partition": ("INSERT INTO session_test.{0}_whole VALUES (1)",
+                  ["CREATE TABLE session_test.{0}_whole (id int) PARTITION BY LIST (id)",
+                   "CREATE TABLE session_test.{0}_part PARTITION OF session_test.{0}_whole "
+                   "FOR VALUES IN (1)",
+                   "CREATE FUNCTION session_test.{0}_come() RETURNS trigger LANGUAGE plpgsql AS "
+                   "$$ BEGIN PERFORM session_test.{0}(); RETURN new; END $$",
+                   "CREATE TRIGGER t BEFORE INSERT ON session_test.{0}_part "
+                   "FOR EACH ROW EXECUTE FUNCTION session_test.{0}_come()"]),
+}
+
+
+@pytest.mark.parametrize("kind", PUTTERS)
+@pytest.mark.parametrize("where", ["before", "through"])
+def test_what_reaches_a_function_is_known(make_world, pg, kind, where):
+    """Whether it was there first, or another client of the pool has just made it."""
+    name = f"putter_{kind}"
+    use, more = PUTTERS[kind]
+    make = [MAKE_PUTTER, *more, "GRANT ALL ON ALL TABLES IN SCHEMA session_test TO PUBLIC"]
+    if where == "before":
+        for sql in make:
+            pg.in_app(sql.format(name))
+        world = make_world()
+    else:
+        world = make_world()
+        maker = world.client()
+        for sql in make:
+            maker.q(sql.format(name))
+    client = world.client()
+    client.q(use.format(name))
+    world.rotate(client)
+    assert client.one(TENANT) == name
+    other = world.client()
+    assert other.one(TENANT) == ""
+
+
+@pytest.mark.parametrize("how", ["named", "unnamed"])
+def test_statement_that_was_read_before_its_function_changed(world, how):
+    maker, client = world.client(), world.client()
+    maker.q("CREATE OR REPLACE FUNCTION session_test.turncoat() RETURNS text LANGUAGE sql AS "
+            "'SELECT ''harmless'''")
+    name = "s" if how == "named" else ""
+    client.conn.run(wire.parse(name, "SELECT session_test.turncoat()"), wire.SYNC)
+    client.conn.run(wire.bind("", name), wire.execute(), wire.SYNC)
+    maker.q(MAKE_PUTTER.format("turncoat"))
+    client.conn.run(wire.bind("", name), wire.execute(), wire.SYNC)
+    world.rotate(client)
+    assert client.one(TENANT) == "turncoat"
+
+
+def test_function_of_the_same_transaction_is_known(world):
+    client = world.client()
+    client.q("BEGIN")
+    client.q(MAKE_PUTTER.format("in_transaction"))
+    client.q("SELECT session_test.in_transaction()")
+    client.q("COMMIT")
+    world.rotate(client)
+    assert client.one(TENANT) == "in_transaction"
+
+
+@pooled_only
+def test_function_made_past_the_pool_is_known_after_the_next_look(world, pg):
+    client = world.client()
+    client.q("SELECT count(*) FROM pg_class")
+    pg.in_app(MAKE_PUTTER.format("made_past"))
+    client.q("CREATE OR REPLACE VIEW session_test.whatever AS SELECT 1 AS a")
+    client.q("SELECT session_test.made_past()")
+    world.rotate(client)
+    assert client.one(TENANT) == "made_past"
+
+
+def test_look_survives_settings_of_the_session(world):
+    client = world.client()
+    client.q("SET standard_conforming_strings = off; SET search_path = ''; "
+             "SET statement_timeout = '1ms'; SET quote_all_identifiers = on")
+    client.try_q(MAKE_PUTTER.format("impatient"))
+    client.q("SET statement_timeout = 0")
+    client.q(MAKE_PUTTER.format("patient"))
+    client.q("SET client_encoding = 'LATIN1'")
+    client.q("CREATE VIEW session_test.looked AS SELECT 1 AS a")
+    client.q("SELECT session_test.patient()")
+    world.rotate(client)
+    assert client.one(TENANT) == "patient"
+
+
+@pooled_only
+def test_settings_only_cleans_what_a_block_left(make_world):
+    world = make_world(session_state="settings_only")
+    client = world.client()
+    client.q("DO $$ BEGIN PERFORM set_config('app.tenant', 'done', false); "
+             "CREATE TEMP TABLE left_behind (a int); END $$")
+    assert client.one(TENANT) == "done"
+    client.refused("SELECT * FROM left_behind", "42P01")
+
+
+@pooled_only
+def test_pool_serves_without_a_look_and_says_so(make_sluice, make_fake):
+    refusal = fake_server.error("42501", "permission denied for table pg_proc")
+    fake = make_fake(survey=refusal + fake_server.ready())
+    sluice = make_sluice(postgres={"pool_size": 1, "databases": {"app": {"url": fake.url()}}})
+    client = sluice.connect()
+    assert not client.query("select 1").errors
+    wire.eventually(lambda: "could not be looked through" in sluice.log, 10)
