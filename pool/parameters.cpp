@@ -77,6 +77,21 @@ bool same_identity(const parameter_set& a, const parameter_set& b) noexcept {
     });
 }
 
+// Values of these are lists of names, which SET would take for one name.
+bool is_list(std::string_view name) noexcept {
+    constexpr std::array<std::string_view, 9> lists{"datestyle",
+                                                    "debug_io_direct",
+                                                    "local_preload_libraries",
+                                                    "log_destination",
+                                                    "search_path",
+                                                    "session_preload_libraries",
+                                                    "temp_tablespaces",
+                                                    "unix_socket_directories",
+                                                    "wal_consistency_checking"};
+    return std::any_of(lists.begin(), lists.end(),
+                       [&](std::string_view one) { return same_name(one, name); });
+}
+
 void append_set(std::string& out, std::string_view name, std::string_view value) {
     out += out.empty() ? "SELECT pg_catalog.set_config(" : ",pg_catalog.set_config(";
     append_literal(out, name);
@@ -231,22 +246,27 @@ parameters parameter_table::intern(std::vector<parameter_set::entry> sorted) {
 std::string settings_sql(const parameter_set& from, const parameter_set& to) {
     std::vector<std::string> commands;
     std::string changes;
-    std::vector<std::string> resets;
+    std::vector<std::string> others;
     each_difference(
         from, to,
         [&](const std::string& name, const std::string& value) {
-            if (!is_identity(name)) append_set(changes, name, value);
+            if (is_identity(name)) return;
+            if (is_list(name)) return append_set(changes, name, value);
+            others.emplace_back("SET ");  // cheaper for the server than set_config
+            append_quoted_name(others.back(), name);
+            others.back() += '=';
+            append_literal(others.back(), value);
         },
         [&](const std::string& name) {
             if (is_identity(name)) return;
-            resets.emplace_back("RESET ");
-            append_quoted_name(resets.back(), name);
+            others.emplace_back("RESET ");
+            append_quoted_name(others.back(), name);
         });
-    const bool differs = !changes.empty() || !resets.empty() || !same_identity(from, to);
+    const bool differs = !changes.empty() || !others.empty() || !same_identity(from, to);
     const bool was_somebody = has_identity(from) && differs;
     if (was_somebody) commands.emplace_back("RESET SESSION AUTHORIZATION;RESET ROLE");
     if (!changes.empty()) commands.push_back(changes);
-    commands.insert(commands.end(), resets.begin(), resets.end());
+    commands.insert(commands.end(), others.begin(), others.end());
     if (was_somebody || !same_identity(from, to)) {
         for (const auto name : identity_names) {
             const auto* value = to.find(name);

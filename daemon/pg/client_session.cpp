@@ -104,15 +104,21 @@ void client_session::pump() {
             if (server_ == nullptr) stream.trim();
             return set_deadline();
         }
-        if (server_ != nullptr && server_->link.idle()) begin_batch();
-        if (settings_wait_ || phase_ != phase::ready) break;
         protocol::outgoing to_server;
         protocol::outgoing to_client;
+        if (server_ != nullptr && server_->link.idle()) {
+            begin_batch(to_server, to_client);
+            if (settings_wait_) {
+                server_->stream.send(to_server);
+                stream.send(to_client);
+                break;
+            }
+        }
         const auto taken =
             link_.receive(stream.rx.readable(), server_ != nullptr ? &server_->link : nullptr,
                           to_server, to_client);
         if (server_ != nullptr && !to_server.empty()) {
-            server_->sent_to = true;
+            server_->sent_to = server_->sent_to || taken > 0;  // settings alone do not count
             server_->stream.send(to_server);
         }
         stream.send(to_client);
@@ -149,13 +155,9 @@ void client_session::pump() {
 }
 
 // Between transactions: the connection gets the client's settings before its first message.
-void client_session::begin_batch() {
-    protocol::outgoing to_server;
-    protocol::outgoing to_client;
+void client_session::begin_batch(protocol::outgoing& to_server, protocol::outgoing& to_client) {
     batch_at_ = steady_clock::now();
     if (!server_->link.apply_settings(link_, to_server, to_client)) settings_wait_ = true;
-    server_->stream.send(to_server);
-    stream.send(to_client);
 }
 
 void client_session::ask_for_server() {
@@ -191,7 +193,10 @@ void client_session::granted(server_connection& connection) {
         return cancel_requested(done);
     }
     if (phase_ == phase::welcome) {
-        begin_batch();
+        protocol::outgoing to_server;
+        protocol::outgoing to_nobody;
+        begin_batch(to_server, to_nobody);
+        server_->stream.send(to_server);
         if (server_ == nullptr) return;
         if (server_->link.awaiting_settings()) {
             settings_wait_ = true;

@@ -102,7 +102,7 @@ class client_session final : public net::stream_owner,
 
     void pump();
     void ask_for_server();
-    void begin_batch();
+    void begin_batch(protocol::outgoing& to_server, protocol::outgoing& to_client);
     void settings_done();
     void release_server();
     void leave_server(bool cut_short);

@@ -345,5 +345,5 @@ def test_crowd_that_leaves_in_the_middle_leaves_nothing(world, pg, clean, rng):
         world.forget(client)
     world.wait_pins(timeout=10)
     wait_gone(pg, TEMPORARY, "temporary tables", 10)
-    assert pg.session_count() <= world.size + 1
+    assert pg.session_count() <= world.size + 2  # ours, and the one that listens
     clean_everywhere(world, clean)

@@ -78,8 +78,7 @@ PINNING = {
                                         [("SELECT pg_try_advisory_lock(4003)", "t")],
                                         [UNLOCK_ALL]),
     "lock_before_error": ("lock", ["SELECT pg_advisory_lock(4004); SELECT 1/0"],
-                          [("SELECT pg_advisory_unlock(4004)", "t"),
-                           ("SELECT pg_try_advisory_lock(4004)", "t")], [UNLOCK_ALL]),
+                          [("SELECT pg_try_advisory_lock(4004)", "t")], [UNLOCK_ALL]),
     "discard_all": ("temporary", ["CREATE TEMP TABLE x (a int)"], [("SELECT count(*) FROM x", "0")],
                     ["DISCARD ALL"]),
 }
