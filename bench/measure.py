@@ -1,7 +1,8 @@
 """How one run is measured: pgbench's transaction logs, psql's COPY, processor time, memory.
 
 A run yields {"tps", "p50", "p99" (ms), "cpu" (µs of the proxy per transaction, or None), "busy"
-(share of one core that the proxy used)}, all of the same window of time.
+(share of one core that the proxy used)}, all of the same window of time; and where PostgreSQL is
+measured too, "server" (its µs per transaction).
 """
 
 import base64
@@ -30,11 +31,13 @@ class RunFailed(RuntimeError):
 
 
 class ProcessorTime:
-    """Samples how long all threads of a process have been on a processor, ten times a second, so
-    that any window can be asked for afterwards. A thread that ends keeps its last value."""
+    """Samples how long all threads of a process, and of its children if asked for, have been on a
+    processor, ten times a second, so that any window can be asked for afterwards. A thread that
+    ends keeps its last value."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, children=False):
         self.pid = pid
+        self.children = children
         self.seconds_by_thread = {}
         self.samples = []
         self.ending = threading.Event()
@@ -52,8 +55,14 @@ class ProcessorTime:
             self.thread.join()
             self._sample()
 
+    def _tasks(self):
+        yield from Path(f"/proc/{self.pid}/task").glob("*")
+        if self.children:
+            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                yield from Path(f"/proc/{child}/task").glob("*")
+
     def _sample(self):
-        for task in Path(f"/proc/{self.pid}/task").glob("*"):
+        for task in self._tasks():
             try:
                 nanoseconds = (task / "schedstat").read_text().split()[0]
             except OSError:  # it ended between the listing and the reading
@@ -116,9 +125,11 @@ def _read_logs(folder):
     return ended
 
 
-def run_pgbench(server, database, clients, arguments, seconds, threads, reconnect=False):
+def run_pgbench(server, database, clients, arguments, seconds, threads, reconnect=False,
+                postgres=None):
     """One pgbench; with `reconnect` a login is part of each transaction, and the latency is the
-    time from one end to the next of the same client, since pgbench's own leaves the login out."""
+    time from one end to the next of the same client, since pgbench's own leaves the login out.
+    With `postgres` its processor time is measured too."""
     # pgbench's clock starts before its logins, each of which costs it a PBKDF2.
     duration = seconds if reconnect else math.ceil(seconds + clients * LOGIN_SECONDS)
     with tempfile.TemporaryDirectory() as name:
@@ -128,7 +139,8 @@ def run_pgbench(server, database, clients, arguments, seconds, threads, reconnec
                    "--log-prefix", folder / "log", *arguments]
         if reconnect:
             command.append("-C")
-        with ProcessorTime(server.pid if server.proxy else None) as processor:
+        with ProcessorTime(server.pid if server.proxy else None) as processor, \
+                ProcessorTime(postgres and postgres.pid, children=True) as backends:
             try:
                 done = subprocess.run([str(word) for word in command], capture_output=True,
                                       env=server.environment(database), text=True,
@@ -156,7 +168,10 @@ def run_pgbench(server, database, clients, arguments, seconds, threads, reconnec
     else:
         latencies = [latency for moment, latency, _ in ended if start <= moment <= end]
     count = sum(start <= moment <= end for moment, _, _ in ended)
-    return _result(count, start, end, latencies, processor)
+    result = _result(count, start, end, latencies, processor)
+    if postgres:
+        result["server"] = backends.between(start, end) / count * 1e6
+    return result
 
 
 # ---- COPY --------------------------------------------------------------------------------------

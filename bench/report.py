@@ -17,8 +17,8 @@ def number(value):
 
 def medians(rounds):
     """Column by column over the rounds; None where a column was not measured."""
-    return {name: None if any(r[name] is None for r in rounds) else
-            statistics.median(r[name] for r in rounds) for name in COLUMNS}
+    return {name: None if any(r.get(name) is None for r in rounds) else
+            statistics.median(r[name] for r in rounds) for name in (*COLUMNS, "server")}
 
 
 def paired_ratios(measured, base, name):
@@ -34,14 +34,21 @@ def case_table(case, results, base):
              f"| | {unit}/s | p50 ms | p99 ms | proxy CPU µs/{case.short} | proxy CPU, of a core "
              f"| CPU ÷ {base} | {unit}/s ÷ {base} |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
     rounds_of_base = results.get(base)
+    with_server = any("server" in r for rounds in results.values() if isinstance(rounds, list)
+                      for r in rounds)
+    if with_server:
+        lines[-2] += f" PostgreSQL CPU µs/{case.short} | ÷ {base} |"
+        lines[-1] += "--:|--:|"
     for label, rounds in results.items():
         if isinstance(rounds, str):
-            lines.append(f"| {label} | {rounds} " + "| " * 6 + "|")
+            lines.append(f"| {label} | {rounds} " + "| " * (8 if with_server else 6) + "|")
             continue
         median = medians(rounds)
         cells = [number(median[name]) for name in ("tps", "p50", "p99", "cpu")]
         cells.append("–" if median["busy"] is None else f"{median['busy'] * 100:.0f} %")
-        for name in ("cpu", "tps"):
+        for name in ("cpu", "tps", "server") if with_server else ("cpu", "tps"):
+            if name == "server":
+                cells.append(number(median[name]))
             ratios = (paired_ratios(rounds, rounds_of_base, name)
                       if isinstance(rounds_of_base, list) else [])
             cells.append(f"{statistics.median(ratios):.2f}" if ratios else "–")
@@ -92,10 +99,11 @@ def verdicts(cases, results, idle, label, base, idle_limit):
     return rows
 
 
-def verdict_table(rows, label, base):
-    lines = [f"## {label} against its targets", "",
+def verdict_table(rows, label, base, title="{label} against its targets"):
+    idle = any("idle" in row[0] for row in rows)
+    lines = ["## " + title.format(label=label), "",
              f"Processor time of the proxy for each transaction, {label} ÷ {base} (median and "
-             "range of the rounds), and kilobytes for each idle client.", "",
+             f"range of the rounds){', and kilobytes for each idle client' if idle else ''}.", "",
              f"| case | {label} | range | target | |", "|---|--:|---|--:|---|"]
     for name, _, text, spread, limit, passed in rows:
         verdict = {True: "pass", False: "**FAIL**", None: ""}[passed]

@@ -245,14 +245,17 @@ class Sluice(Server):
     proxy = True
     keeps_statements = True
 
-    def __init__(self, workspace, name, program, pool_size, workers):
+    def __init__(self, workspace, name, program, pool_size, workers, session_state=None):
         super().__init__(workspace, name)
         self.program, self.pool_size, self.workers = program, pool_size, workers
+        self.session_state = session_state
         self.version = _version([program, "--version"])
 
     def start(self, postgres):
         url = (f"postgres://{USER}:{PASSWORD}@127.0.0.1:{postgres.port}/{DATABASE}"
                "?sslmode=disable")
+        # Not named unless it is meant: --also may be a sluice that does not know it.
+        state = f"  session_state: {self.session_state}\n" if self.session_state else ""
         (self.folder / "sluice.yaml").write_text(f"""\
 workers: {self.workers}
 log: {{level: warning}}
@@ -263,7 +266,7 @@ postgres:
   pool_mode: transaction
   pool_size: {self.pool_size}
   max_client_conn: {MAX_CLIENTS}
-  databases:
+{state}  databases:
     {DATABASE}: {{url: "{url}"}}
   users:
     {USER}: {{password: "{postgres.scram_secret()}"}}
