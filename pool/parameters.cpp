@@ -77,6 +77,8 @@ bool same_identity(const parameter_set& a, const parameter_set& b) noexcept {
     });
 }
 
+constexpr std::size_t longest_identifier = 63;  // what is longer would be cut
+
 // Values of these are lists of names, which SET would take for one name.
 bool is_list(std::string_view name) noexcept {
     constexpr std::array<std::string_view, 9> lists{"datestyle",
@@ -251,7 +253,9 @@ std::string settings_sql(const parameter_set& from, const parameter_set& to) {
         from, to,
         [&](const std::string& name, const std::string& value) {
             if (is_identity(name)) return;
-            if (is_list(name)) return append_set(changes, name, value);
+            if (is_list(name) || name.size() > longest_identifier) {
+                return append_set(changes, name, value);
+            }
             others.emplace_back("SET ");  // cheaper for the server than set_config
             append_quoted_name(others.back(), name);
             others.back() += '=';

@@ -448,6 +448,15 @@ bool mini_postgres::run_set_config(const std::string& text) {
 
 // False: it failed.
 bool mini_postgres::run_setting(const std::string& text) {
+    if (starts(text, "SET ")) {  // SET "name"=E'value'
+        const auto cut = text.find('=');
+        auto name = text.substr(5, cut - 6);
+        if (const auto dot = name.find("\".\""); dot != name.npos) name.replace(dot, 3, ".");
+        std::size_t at = cut;
+        if (!change(name, literal(text, at))) return false;
+        tag("SET");
+        return true;
+    }
     if (starts(text, "set ")) {
         const auto cut = text.find(' ', 4);
         if (!change(text.substr(4, cut - 4), text.substr(cut + 1))) return false;
@@ -475,7 +484,8 @@ mini_postgres::outcome mini_postgres::run(const std::string& text, portal* from,
     if (starts(text, "SELECT pg_catalog")) {
         return run_set_config(text) ? outcome::done : outcome::failed;
     }
-    if (starts(text, "set ") || starts(text, "reset ") || starts(text, "RESET ")) {
+    if (starts(text, "set ") || starts(text, "SET ") || starts(text, "reset ") ||
+        starts(text, "RESET ")) {
         return run_setting(text) ? outcome::done : outcome::failed;
     }
     if (returns_rows(text)) return run_rows(text, from, most);

@@ -66,21 +66,36 @@ TEST_F(parameters_test, sql_of_no_difference_is_empty) {
     EXPECT_EQ(sql({{"a", "1"}}, {{"A", "1"}}), "");
 }
 
-TEST_F(parameters_test, sql_sets_all_in_one_statement_and_resets_what_is_gone) {
-    EXPECT_EQ(sql({}, {{"a", "1"}, {"b", "2"}}),
-              "SELECT pg_catalog.set_config(E'a',E'1',false),"
-              "pg_catalog.set_config(E'b',E'2',false)");
+TEST_F(parameters_test, sql_sets_what_differs_and_resets_what_is_gone) {
+    EXPECT_EQ(sql({}, {{"a", "1"}, {"b", "2"}}), R"(SET "a"=E'1';SET "b"=E'2')");
     EXPECT_EQ(sql({{"a", "1"}}, {}), "RESET \"a\"");
     EXPECT_EQ(sql({{"a", "1"}, {"b", "1"}, {"c", "1"}}, {{"b", "2"}}),
-              "SELECT pg_catalog.set_config(E'b',E'2',false);RESET \"a\";RESET \"c\"");
+              R"(SET "b"=E'2';RESET "a";RESET "c")");
+}
+
+TEST_F(parameters_test, sql_sets_lists_of_names_and_long_names_by_function) {
+    EXPECT_EQ(sql({}, {{"search_path", "a"}, {"x", "1"}}),
+              R"(SELECT pg_catalog.set_config(E'search_path',E'a',false);SET "x"=E'1')");
+    const std::string longest(64, 'n');
+    EXPECT_EQ(sql({}, {{longest, "1"}}),
+              "SELECT pg_catalog.set_config(E'" + longest + "',E'1',false)");
+}
+
+TEST_F(parameters_test, sql_sets_who_the_session_is_last) {
+    EXPECT_EQ(sql({}, {{"role", "r"}, {"session_authorization", "s"}, {"work_mem", "1"}}),
+              R"(SET "work_mem"=E'1';)"
+              "SELECT pg_catalog.set_config(E'session_authorization',E's',false);"
+              "SELECT pg_catalog.set_config(E'role',E'r',false)");
+    EXPECT_EQ(sql({{"role", "r"}}, {{"work_mem", "1"}}),
+              R"(RESET SESSION AUTHORIZATION;RESET ROLE;SET "work_mem"=E'1')");
+    EXPECT_EQ(sql({{"role", "r"}}, {{"role", "r"}}), "");
 }
 
 TEST_F(parameters_test, sql_quotes_what_could_end_a_literal_or_a_name) {
-    EXPECT_EQ(sql({}, {{"a", "it's \\ ;--"}}),
-              "SELECT pg_catalog.set_config(E'a',E'it''s \\\\ ;--',false)");
-    EXPECT_EQ(sql({}, {{"a", "\\'"}}), "SELECT pg_catalog.set_config(E'a',E'\\\\''',false)");
-    EXPECT_EQ(sql({}, {{"x'); DROP TABLE t; --", "1"}}),
-              "SELECT pg_catalog.set_config(E'x''); DROP TABLE t; --',E'1',false)");
+    EXPECT_EQ(sql({}, {{"a", "it's \\ ;--"}}), R"(SET "a"=E'it''s \\ ;--')");
+    EXPECT_EQ(sql({}, {{"a", "\\'"}}), R"(SET "a"=E'\\''')");
+    EXPECT_EQ(sql({}, {{"x'); DROP TABLE t; --", "1"}}), R"(SET "x'); DROP TABLE t; --"=E'1')");
+    EXPECT_EQ(sql({}, {{"a\"=1; DROP", "1"}}), R"(SET "a""=1; DROP"=E'1')");
     EXPECT_EQ(sql({{"app.user\"; DROP", "1"}}, {}), "RESET \"app\".\"user\"\"; DROP\"");
     EXPECT_EQ(sql({}, {{"search_path", "\"a\", b"}}),
               "SELECT pg_catalog.set_config(E'search_path',E'\"a\", b',false)");
