@@ -157,6 +157,8 @@ void client_link::guard_sequences(message& m, std::uint32_t bits) {
 // afterwards whether the transaction came to its end; pg_listening_channels() would show it.
 void client_link::bring_channels(message& m, bool marks) {
     m.server->brought_channels = true;
+    m.server->brought_within = m.server->status() != 'I' || m.server->unsynced ||
+                               m.header.type != 'Q' || !m.server->owed.empty();
     for (const auto& channel : channels)
         run_before(m, listen_sql(channel));
     if (marks) run_before(m, listen_sql(listen_marker));

@@ -361,6 +361,11 @@ void client_link::on_parse(message& m) {
         return pass(m, owed_kind::parse);
     }
     if (defer_name(m)) return;
+    if (is_refused_in_failed_transaction(m, query)) {
+        return fail_in_turn(m, "25P02",
+                            "current transaction is aborted, commands ignored until end of "
+                            "transaction block");
+    }
     if (names_.contains(name)) {
         return fail_in_turn(m, "42P05",
                             "prepared statement \"" + std::string(name) + "\" already exists");
@@ -396,6 +401,13 @@ void client_link::on_parse(message& m) {
     m.server->names_changed_in = m.server->batches;
     m.server->push(
         {owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
+}
+
+// PostgreSQL looks at this before it looks at the name.
+bool client_link::is_refused_in_failed_transaction(const message& m, std::string_view sql) {
+    if (m.server->status() != 'E' || !m.server->owed.empty() || m.server->unsynced) return false;
+    const auto bits = protocol::read_session_hints(sql, true, nullptr);
+    return (bits & (protocol::hint_release | protocol::hint_prepared)) == 0;  // not its end
 }
 
 parameters client_link::parse_settings() {

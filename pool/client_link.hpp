@@ -95,6 +95,8 @@ class client_link {
     void on_message(message& m);
     void on_query(message& m);
     void on_parse(message& m);
+    [[nodiscard]] static bool is_refused_in_failed_transaction(const message& m,
+                                                               std::string_view sql);
     [[nodiscard]] bool defer_for(message& m, std::uint64_t statement);
     [[nodiscard]] bool defer_name(const message& m);
     [[nodiscard]] bool defer_unnamed(const message& m);

@@ -126,6 +126,7 @@ class server_link {
     pin_set pins = 0;
     bool listens = false;           // to something
     bool brought_channels = false;  // all that its client listens to, by a command of ours
+    bool brought_within = false;    // ... in a transaction of the client's, which may be undone
     // ReadyForQuery waits for the notifications that the client has sent to itself: from that byte
     // of what receive() has passed to the client on.
     std::optional<std::size_t> held_from;

@@ -281,7 +281,7 @@ void server_link::take_channels(std::vector<std::string> native, client_link* cl
     const bool marked = marker != native.end();
     if (marked) native.erase(marker);
     if (client == nullptr) return;
-    if (brought && (marked || !undone_)) {
+    if (brought && (marked || !undone_ || !brought_within)) {
         client->channels = std::move(native);
     } else {
         std::vector<std::string> all;
@@ -311,7 +311,9 @@ void server_link::hand_channels_over(const std::string& marker, outgoing& to_ser
 bool server_link::may_have_notified(const client_link* client) const noexcept {
     constexpr auto notifying = protocol::hint_notifies | protocol::hint_unknown |
                                protocol::hint_named | protocol::hint_executes;
-    return client != nullptr && !client->heard.empty() && (hints & notifying) != 0;
+    // While its channels may be changing, nobody knows what it has to hear.
+    return client != nullptr && !client->heard.empty() && (hints & notifying) != 0 &&
+           (hints & protocol::hint_channels) == 0;
 }
 
 // What the shared connection hears for the client it delivers itself. Clients know themselves and
