@@ -206,6 +206,8 @@ void server_link::on_command_complete(frame_context& frame) {
     if (!frame.body.empty() && head.why == errand::of_client &&
         (head.dest == reply_for::client || frame.client == nullptr)) {
         note_tag(as_text(frame.body.first(frame.body.size() - 1)), frame.client);
+    } else if (brought_channels && head.why == errand::of_client) {
+        undone_ = false;  // what was undone was so before the channels came
     }
     if (!frame.body.empty() && for_client(frame)) forward(frame);
     if (owed.head().kind == owed_kind::execute) {
