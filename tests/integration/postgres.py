@@ -195,7 +195,7 @@ host  replication all        127.0.0.1/32 scram-sha-256
                  "xact_start").split()
         found = [dict(zip(names, row)) for row in rows]
         for one in found:  # sluice's look at the functions, at a pool's first login: nobody's work
-            if one["state"] == "active" and "pg_event_trigger" in (one["query"] or ""):
+            if one["state"] == "active" and "WITH f AS MATERIALIZED" in (one["query"] or ""):
                 one["state"] = "survey"
         return [s for s in found if user is None or s["user"] == user]
 

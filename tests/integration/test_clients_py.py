@@ -86,7 +86,7 @@ def test_psql_over_tls_with_url(make_sluice, server_certificates, authority):
 def test_psql_cancels_with_control_c(sluice, pg):
     process = subprocess.Popen(["psql", "-Xc", "select pg_sleep(60)"], env=sluice.environment(),
                                stderr=subprocess.PIPE, text=True)
-    wire.eventually(lambda: [s for s in pg.sessions() if s["state"] == "active"], 10, "psql")
+    wire.eventually(lambda: [s for s in pg.sessions() if "pg_sleep" in s["query"]], 10, "psql")
     process.send_signal(signal.SIGINT)
     assert "canceling statement due to user request" in process.communicate(timeout=20)[1]
 
