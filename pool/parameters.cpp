@@ -6,6 +6,15 @@
 
 namespace sluice::pool {
 
+void append_literal(std::string& out, std::string_view text) {
+    out += "E'";
+    for (const char c : text) {
+        if (c == '\'' || c == '\\') out += c;
+        out += c;
+    }
+    out += '\'';
+}
+
 namespace {
 
 char lower(char c) noexcept {
@@ -32,16 +41,6 @@ std::size_t hash_of(const std::vector<parameter_set::entry>& entries) {
         }
     }
     return seed;
-}
-
-// E'' reads backslashes whatever standard_conforming_strings says.
-void append_literal(std::string& out, std::string_view text) {
-    out += "E'";
-    for (const char c : text) {
-        if (c == '\'' || c == '\\') out += c;
-        out += c;
-    }
-    out += '\'';
 }
 
 // app.user_id becomes "app"."user_id".

@@ -53,6 +53,9 @@ class parameter_table {
     parameters none_;
 };
 
+// Appends a literal: E'' reads backslashes whatever standard_conforming_strings says.
+void append_literal(std::string& out, std::string_view text);
+
 // The SQL that brings a connection from the settings `from` to `to`, or "" when there is nothing
 // to do. Values go through set_config, which takes them exactly as a startup packet would.
 [[nodiscard]] std::string settings_sql(const parameter_set& from, const parameter_set& to);

@@ -32,15 +32,6 @@ constexpr std::uint32_t bit(question which) noexcept {
     return 1U << static_cast<unsigned>(which);
 }
 
-void append_quoted(std::string& out, std::string_view text) {
-    out += "E'";
-    for (const char c : text) {
-        if (c == '\'' || c == '\\') out += c;
-        out += c;
-    }
-    out += '\'';
-}
-
 }  // namespace
 
 void server_link::forget_prepared() {
@@ -364,9 +355,9 @@ void server_link::restore_startup(client_link& client, outgoing& to_server) {
     for (const auto& [name, value] : client.startup->entries()) {
         sql += first ? "(" : ",(";
         first = false;
-        append_quoted(sql, name);
+        append_literal(sql, name);
         sql += ',';
-        append_quoted(sql, value);
+        append_literal(sql, value);
         sql += ')';
     }
     sql +=
