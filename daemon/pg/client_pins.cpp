@@ -27,9 +27,9 @@ void client_session::end_transaction(bool answered) {
     if (server_->link.pins == 0) {
         set_pins(0);
         release_server();
-        if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
         if (!pending_.empty() || missed_) send_pending();
         if (!stream.rx.empty()) return pump();
+        regulate_reading();
         stream.trim();
         return set_deadline();
     }
@@ -42,10 +42,10 @@ void client_session::end_transaction(bool answered) {
     }
     set_pins(server_->link.pins);
     if (!pending_.empty() || missed_) send_pending();
-    if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
     if (!stream.rx.empty() && (answered || link_.want() == pool::client_want::patience)) {
         return pump();
     }
+    regulate_reading();
     set_deadline();
 }
 

@@ -98,8 +98,34 @@ void client_session::on_bytes() {
 
 // Takes what the client has sent as far as it goes.
 void client_session::pump() {
+    take_messages();
+    regulate_reading();
+}
+
+// Reading stops while more is held than should be, on either side. Whatever ends a wait calls this
+// again (or pump, which does): nobody else would ever read on.
+void client_session::regulate_reading() {
+    if (phase_ != phase::ready || goodbye_at_ != net::clock_time{}) return;
+    // The rest of one message is always read: it is what the link waits for.
+    const bool in_need = !is_held_up() && link_.want() == pool::client_want::bytes;
+    const bool too_much = !in_need && stream.rx.size() > high_water_mark;
+    const bool server_full = server_ != nullptr && server_->stream.is_open() &&
+                             server_->stream.backlog() > high_water_mark;
+    if (too_much || server_full) {
+        stream.pause();
+    } else if (stream.paused()) {
+        stream.resume();
+    }
+}
+
+// Its messages wait for something else first.
+bool client_session::is_held_up() const noexcept {
+    return settings_wait_ || waiting_ || is_busy_with_state() || catching_up_;
+}
+
+void client_session::take_messages() {
     while (phase_ == phase::ready && !goodbye_) {
-        if (settings_wait_ || waiting_ || is_busy_with_state() || catching_up_) break;
+        if (is_held_up()) return;
         if (stream.rx.empty()) {
             if (server_ == nullptr) stream.trim();
             return set_deadline();
@@ -111,7 +137,7 @@ void client_session::pump() {
             if (settings_wait_) {
                 server_->stream.send(to_server);
                 stream.send(to_client);
-                break;
+                return;
             }
         }
         const auto taken =
@@ -126,10 +152,6 @@ void client_session::pump() {
         switch (link_.want()) {
             case pool::client_want::bytes:
                 stream.expect(link_.needed());
-                if (server_ != nullptr && server_->stream.is_open() &&
-                    server_->stream.backlog() > high_water_mark) {
-                    stream.pause();
-                }
                 // A batch may have been answered without the server.
                 if (server_ != nullptr) after_server_bytes();
                 return set_deadline();
@@ -137,7 +159,6 @@ void client_session::pump() {
                 ask_for_server();
                 break;
             case pool::client_want::patience:
-                if (stream.rx.size() > high_water_mark) stream.pause();
                 return set_deadline();
             case pool::client_want::goodbye:
                 goodbye_ = true;
@@ -151,7 +172,6 @@ void client_session::pump() {
                             "broken message");
         }
     }
-    if (phase_ == phase::ready && stream.rx.size() > high_water_mark) stream.pause();
 }
 
 // Between transactions: the connection gets the client's settings before its first message.
@@ -205,7 +225,6 @@ void client_session::granted(server_connection& connection) {
         }
         return;
     }
-    if (stream.paused() && stream.rx.size() <= high_water_mark) stream.resume();
     pump();
 }
 
@@ -345,7 +364,6 @@ void client_session::after_server_bytes() {
     }
     if (link_.want() == pool::client_want::patience && !stream.rx.empty() &&
         link.owed.size() < 8192) {
-        if (stream.paused()) stream.resume();
         pump();
         return;
     }
@@ -412,7 +430,11 @@ void client_session::server_lost() {
 }
 
 void client_session::server_drained() {
-    if (stream.paused()) stream.resume();
+    if (dedicated_ != nullptr) {
+        if (stream.paused()) stream.resume();
+        return;
+    }
+    regulate_reading();
 }
 
 void client_session::on_drained() {

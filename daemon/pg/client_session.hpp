@@ -101,6 +101,9 @@ class client_session final : public net::stream_owner,
     void on_end(end how) override;
 
     void pump();
+    void take_messages();
+    void regulate_reading();
+    [[nodiscard]] bool is_held_up() const noexcept;
     void ask_for_server();
     void begin_batch(protocol::outgoing& to_server, protocol::outgoing& to_client);
     void settings_done();

@@ -174,7 +174,6 @@ void client_session::refuse_waiting(const protocol::error_report& error) {
     protocol::outgoing to_client;
     link_.refuse_batch(error, to_client);
     stream.send(to_client);
-    if (stream.paused()) stream.resume();
     pump();
 }
 

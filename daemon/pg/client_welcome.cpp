@@ -142,8 +142,8 @@ void client_session::finish_welcome(const pool::parameters& reported) {
     forget_login();
     phase_ = phase::ready;
     since_ = steady_clock::now();
-    if (stream.paused()) stream.resume();
     if (!stream.rx.empty()) return pump();
+    regulate_reading();
     stream.trim();
     set_deadline();
 }

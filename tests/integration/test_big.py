@@ -144,6 +144,24 @@ def test_large_messages_arrive_unchanged(make_sluice, rng):
         assert conn.query(f"select '{text}'").value == text
 
 
+@pytest.mark.parametrize("size", [100_000, 1_000_000, 10_000_000])
+def test_large_message_that_had_to_wait_goes_on(make_sluice, size):
+    """Reading stops while a client waits for a connection, and goes on when it has one."""
+    sluice = make_sluice(postgres={"pool_size": 1})
+    holder, conn = sluice.connect(), sluice.connect()
+    text = "x" * size
+    for send in (lambda: conn.send(wire.query(f"select length('{text}')")),
+                 lambda: conn.send(wire.parse("", "select length($1::text)"),
+                                   wire.bind("", "", [text]), wire.execute(), wire.SYNC)):
+        holder.query("begin")
+        sender = threading.Thread(target=send)
+        sender.start()
+        wire.eventually(lambda: sluice.waiting() == 1)
+        holder.query("commit")
+        assert conn.recv_until("Z").value == str(size)
+        sender.join()
+
+
 def test_rows_around_every_buffer_size_arrive_unchanged(make_sluice):
     conn = make_sluice(postgres={"pool_size": 1}).connect()
     rows = conn.query("select repeat('ab', n) from generate_series(1, 40000, 37) n").rows
