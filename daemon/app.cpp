@@ -17,6 +17,7 @@
 #include "config/diff.hpp"
 #include "config/environment.hpp"
 #include "config/load.hpp"
+#include "daemon/control.hpp"
 #include "daemon/http/monitoring.hpp"
 #include "daemon/kv/service.hpp"
 #include "daemon/log.hpp"
@@ -53,12 +54,15 @@ unsigned worker_count(const config::settings& settings) {
     return std::max(1U, std::thread::hardware_concurrency());
 }
 
-class app final : public monitoring_source {
+class app final : public monitoring_source, public control {
   public:
     explicit app(const run_options& options)
         : options_(options), log_(options.settings.log), current_(options.settings) {}
 
     int run();
+
+    void reload(std::function<void(const reload_result&)> done) override;
+    void shut_down(shutdown_mode mode) override;
 
   private:
     std::string render_metrics() override;
@@ -69,7 +73,7 @@ class app final : public monitoring_source {
     void listen_for_kv(net::event_loop& loop);
     void wait_for_signals();
     void on_signal(int number);
-    void reload();
+    void reload_now(const std::function<void(const reload_result&)>& done);
     void begin_shutdown();
     void tick();
     [[nodiscard]] bool check_shutdown(net::clock_time now);
@@ -103,6 +107,7 @@ void app::build() {
         plain.push_back(workers_.back().get());
     }
     service_ = std::make_unique<pg_service>(first, plain, log_);
+    service_->whole = this;
     for (auto& worker : workers_) {
         worker->on_tick([this, &on = *worker](net::clock_time now) { service_->tick(on, now); });
     }
@@ -187,7 +192,7 @@ void app::wait_for_signals() {
 }
 
 void app::on_signal(int number) {
-    if (number == SIGHUP) return reload();
+    if (number == SIGHUP) return reload([](const reload_result&) {});
     if (ending_) {  // a second time: at once
         shutdown_due_ = steady_clock::now();
         return;
@@ -195,15 +200,27 @@ void app::on_signal(int number) {
     begin_shutdown();
 }
 
+void app::reload(std::function<void(const reload_result&)> done) {
+    boost::asio::post(io_, [this, done = std::move(done)] { reload_now(done); });
+}
+
+void app::shut_down(shutdown_mode mode) {
+    boost::asio::post(io_, [this, mode] {
+        if (!ending_) begin_shutdown();
+        if (mode == shutdown_mode::wait_for_clients) shutdown_due_ = net::clock_time::max();
+        if (mode == shutdown_mode::immediate) shutdown_due_ = steady_clock::now();
+    });
+}
+
 // What can change while running does; the rest is named and waits. A bad file changes nothing.
-void app::reload() {
+void app::reload_now(const std::function<void(const reload_result&)>& done) {
     if (options_.config_file.empty()) {
         log_.info("nothing to reload: there is no configuration file");
-        return;
+        return done({"there is no configuration file", {}, {}});
     }
     systemd::notify_reloading();
     // The helper gets a copy: an earlier reload may be taking effect meanwhile.
-    service_->threads.run([this, before = current_] {
+    service_->threads.run([this, done, before = current_] {
         try {
             auto loaded = config::load_file(options_.config_file, config::process_environment(),
                                             pool::is_address);
@@ -235,17 +252,21 @@ void app::reload() {
             next.kv.tls.mode = before.kv.tls.mode;
             const auto fresh = std::make_shared<const directory>(next);
             const auto kv_tls = kv_service::load_tls(next.kv);
-            boost::asio::post(io_, [this, fresh, next, kv_tls, keys = changed.live.size()] {
+            boost::asio::post(io_, [this, done, fresh, next, kv_tls, changed] {
                 current_ = next;
                 log_.configure(next.log);
                 service_->replace_directory(fresh);
                 if (kv_ != nullptr) kv_->configure(next.kv, kv_tls);
-                log_.info("configuration reloaded", {{"changed", keys}});
+                log_.info("configuration reloaded", {{"changed", changed.live.size()}});
                 systemd::notify_ready("serving");
+                done({{}, changed.live, changed.restart});
             });
         } catch (const std::exception& error) {
             log_.error("configuration not reloaded", {{"why", error.what()}});
             systemd::notify_ready("serving; the last reload failed");
+            boost::asio::post(io_, [done, why = std::string(error.what())] {
+                done({why, {}, {}});
+            });
         }
     });
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/control.hpp"
 #include "daemon/helpers.hpp"
 #include "daemon/log.hpp"
 #include "daemon/net/listener.hpp"
@@ -108,6 +109,7 @@ class pg_service {
     [[nodiscard]] std::uint64_t next_serial() noexcept { return ++serial_; }
 
     logger& log;
+    control* whole = nullptr;  // the daemon; none in tests of parts
     helpers threads;
     std::atomic<bool> stopping{false};
     pool::pool_book book;
