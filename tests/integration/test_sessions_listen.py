@@ -1,6 +1,7 @@
 """LISTEN and NOTIFY in transaction mode, over one shared connection for all who listen."""
 
 import asyncio
+import os
 import threading
 
 import asyncpg
@@ -334,13 +335,16 @@ def test_listening_goes_on_after_the_server_comes_back(world, pg, how):
 
 @pooled_only
 @pytest.mark.slow
-def test_hundreds_of_listeners_use_one_server_connection(world, pg):
-    clients = [listening(world, "everyone", f"only_{i}") for i in range(300)]
+def test_thousands_of_listeners_use_one_server_connection(make_world, pg):
+    """300; ten thousand with SLUICE_TEST_FULL=1."""
+    count = 10_000 if os.environ.get("SLUICE_TEST_FULL") == "1" else 300
+    world = make_world(max_client_conn=count + 10)
+    clients = [listening(world, "everyone", f"only_{i}") for i in range(count)]
     wait_until(lambda: pg.session_count() <= world.size + 1, 10, "one connection besides the pool")
     sender = world.client()
     for payload in ("1", "2"):
         sender.q(f"NOTIFY everyone, '{payload}'")
-    sender.q("; ".join(f"NOTIFY only_{i}, 'x'" for i in range(0, 300, 50)))
+    sender.q("; ".join(f"NOTIFY only_{i}, 'x'" for i in range(0, count, 50)))
     for i, client in enumerate(clients):
         assert [client.notification(), client.notification()] == [("everyone", "1"), ("everyone", "2")]
         if i % 50 == 0:
