@@ -57,6 +57,7 @@ enum class word_id : std::uint8_t {
     table,
     transaction,
     unlisten,
+    update,
     without,
 };
 
@@ -117,14 +118,8 @@ inline constexpr std::array hint_rows{
     hint_row{"language", word_id::function_like},
     hint_row{"lastval", hint_reads_sequence, match::name},
     hint_row{"listen", word_id::listen},
-    hint_row{"lo_close", hint_large_objects, match::name},
-    hint_row{"lo_creat", hint_large_objects, match::prefix},
-    hint_row{"lo_lseek", hint_large_objects, match::prefix},
-    hint_row{"lo_open", hint_large_objects, match::name},
     hint_row{"load", word_id::load},
     hint_row{"local", word_id::local},
-    hint_row{"loread", hint_large_objects, match::name},
-    hint_row{"lowrite", hint_large_objects, match::name},
     hint_row{"merge", word_id::merge},
     hint_row{"names", word_id::names},
     hint_row{"nextval", hint_sequences, match::name},
@@ -160,6 +155,7 @@ inline constexpr std::array hint_rows{
     hint_row{"trigger", word_id::function_like},
     hint_row{"type", word_id::function_like},
     hint_row{"unlisten", word_id::unlisten},
+    hint_row{"update", word_id::update},
     hint_row{"view", word_id::function_like},
     hint_row{"without", word_id::without},
 };

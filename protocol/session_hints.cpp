@@ -59,6 +59,7 @@ class scan {
     void object(word_id id) noexcept;
     void at_any_place(word_id id) noexcept;
     void default_value() noexcept;
+    void end_statement() noexcept;
     [[nodiscard]] bool runs_what_it_says() const noexcept;
     [[nodiscard]] std::string_view rest() const noexcept {
         return {p_, static_cast<std::size_t>(end_ - p_)};
@@ -78,6 +79,7 @@ class scan {
     bool defines_ = false;  // the statement makes something that runs later
     bool table_ = false;    // CREATE or ALTER TABLE
     bool process_id_ = false;
+    bool writes_ = false;
 };
 
 std::uint32_t scan::run() noexcept {
@@ -125,7 +127,7 @@ std::uint32_t scan::run() noexcept {
                 break;
         }
     }
-    if (process_id_ && asks_only_process_id(sql_)) bits_ |= hint_process_id;
+    end_statement();
     return bits_;
 }
 
@@ -263,11 +265,20 @@ void scan::step(word_id id) noexcept {
     }
 }
 
+void scan::end_statement() noexcept {
+    if (process_id_ && writes_) bits_ |= hint_process_id;
+    process_id_ = writes_ = false;
+}
+
 void scan::begin_statement(word_id id) noexcept {
+    end_statement();
     verb_ = id;
     defines_ = false;
     table_ = false;
     switch (id) {
+        case word_id::update:
+            writes_ = true;
+            return;
         case word_id::set:
             place_ = place::after_set;
             return;
@@ -383,7 +394,9 @@ void scan::at_any_place(word_id id) noexcept {
             return;
         case word_id::insert:
         case word_id::merge:
-            if (runs_what_it_says()) bits_ |= hint_sequences;
+            if (!runs_what_it_says()) return;
+            bits_ |= hint_sequences;
+            writes_ = true;
             return;
         case word_id::from:
             if (verb_ == word_id::copy && depth_ == 0) bits_ |= hint_sequences;

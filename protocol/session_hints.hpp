@@ -26,8 +26,7 @@ enum session_hint : std::uint32_t {
     hint_sequences = 1U << 9,        // nextval, setval; what may use a column's default
     hint_reads_sequence = 1U << 10,  // currval, lastval
     hint_library = 1U << 11,         // LOAD
-    hint_large_objects = 1U << 12,   // descriptors of large objects
-    hint_process_id = 1U << 13,      // nothing but SELECT pg_backend_pid()
+    hint_process_id = 1U << 13,      // writes down pg_backend_pid(): INSERT, UPDATE, MERGE
     hint_seed = 1U << 14,            // setseed
     hint_unknown = 1U << 15,         // DO, CALL: anything may have happened
     hint_release = 1U << 16,         // state may be gone: DROP, CLOSE, DISCARD, COMMIT, ROLLBACK...
@@ -90,8 +89,5 @@ struct channel_statement {
 
 // Of a text that is exactly one LISTEN or UNLISTEN; none for anything else.
 [[nodiscard]] channel_statement read_channel_statement(std::string_view sql);
-
-// Whether the text is exactly one SELECT [pg_catalog.]pg_backend_pid() [[AS] name].
-[[nodiscard]] bool asks_only_process_id(std::string_view sql) noexcept;
 
 }  // namespace sluice::protocol

@@ -272,21 +272,4 @@ channel_statement read_channel_statement(std::string_view sql) {
     return is_at_end(tokens) ? out : channel_statement{};
 }
 
-bool asks_only_process_id(std::string_view sql) noexcept {
-    reader tokens(sql, true);
-    if (!first_of_statement(tokens).is("select")) return false;
-    auto name = tokens.next();
-    if (names_function(name, "pg_catalog")) {
-        if (!tokens.next().is('.')) return false;
-        name = tokens.next();
-    }
-    if (!names_function(name, "pg_backend_pid")) return false;
-    if (!tokens.next().is('(') || !tokens.next().is(')')) return false;
-    auto ahead = tokens;
-    auto alias = ahead.next();
-    if (alias.is("as")) alias = ahead.next();
-    if (alias.what == token::kind::word || alias.what == token::kind::quoted) tokens = ahead;
-    return is_at_end(tokens);
-}
-
 }  // namespace sluice::protocol
