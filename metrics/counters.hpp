@@ -54,9 +54,9 @@ class histogram {
 };
 
 // Why clients keep their server connection between transactions: pool::pin_reason.
-inline constexpr std::array<std::string_view, 10> pin_reason_names{
-    "prepared", "temporary", "cursor",  "lock", "listening",
-    "setting",  "sequence",  "library", "seed", "unknown"};
+inline constexpr std::array<std::string_view, 11> pin_reason_names{
+    "prepared", "temporary", "cursor", "lock",       "listening", "setting",
+    "sequence", "library",   "seed",   "process_id", "unknown"};
 
 // One block per worker and pool (database and upstream user).
 struct alignas(64) pool_counters {

@@ -75,7 +75,8 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
             if (tag == "DISCARD ALL") {
                 // Asked about all the same; without asking there is nothing left to clean.
                 hints = protocol::hint_discard;
-                pins &= ~(pin(pin_reason::sequence) | pin(pin_reason::setting));
+                pins &= ~(pin(pin_reason::sequence) | pin(pin_reason::setting) |
+                          pin(pin_reason::process_id));
                 sequences_are_foreign = false;
                 discard_seen_ = client != nullptr;
                 if (client != nullptr) client->channels.clear();
@@ -107,6 +108,7 @@ void server_link::settle_pins(const client_link& client) noexcept {
     };
     settle(protocol::hint_library | protocol::hint_dblink, pin_reason::library);
     settle(protocol::hint_seed, pin_reason::seed);
+    settle(protocol::hint_process_id, pin_reason::process_id);
     settle(protocol::hint_reads_sequence, pin_reason::sequence);
     if (knowledge_ != nullptr && knowledge_->sequences_matter.load(std::memory_order_relaxed)) {
         settle(protocol::hint_sequences, pin_reason::sequence);

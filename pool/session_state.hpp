@@ -22,16 +22,17 @@ namespace sluice::pool {
 
 // Why a client keeps its server connection between transactions.
 enum class pin_reason : std::uint8_t {
-    prepared,   // SQL-level PREPARE
-    temporary,  // something in its temporary schema
-    cursor,     // a cursor WITH HOLD
-    lock,       // session-level advisory locks
-    listening,  // channels
-    setting,    // one that its login could not set again
-    sequence,   // currval, lastval; to DISCARD or the end
-    library,    // LOAD, dblink; to the end of the session
-    seed,       // setseed; to the end
-    unknown,    // the server could not be asked
+    prepared,    // SQL-level PREPARE
+    temporary,   // something in its temporary schema
+    cursor,      // a cursor WITH HOLD
+    lock,        // session-level advisory locks
+    listening,   // channels
+    setting,     // one that its login could not set again
+    sequence,    // currval, lastval; to DISCARD or the end
+    library,     // LOAD, dblink; to the end of the session
+    seed,        // setseed; to the end
+    process_id,  // pg_backend_pid() was written down; to DISCARD ALL or the end
+    unknown,     // the server could not be asked
 };
 inline constexpr auto pin_reason_names = metrics::pin_reason_names;
 inline constexpr std::size_t pin_reasons = pin_reason_names.size();

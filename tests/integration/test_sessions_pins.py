@@ -226,6 +226,23 @@ def test_random_seed_stays(world):
                 "BEGIN", "SELECT random()", "COMMIT")
 
 
+def test_process_id_that_was_written_down_reaches_the_client(world, pg):
+    client, other = world.client(), world.client()
+    client.q("INSERT INTO session_test.numbered (note) SELECT pg_backend_pid()")
+    world.wait_pins(process_id=1)
+    world.disturb(client)
+    client.conn.send(wire.query("SELECT pg_sleep(60)"))
+    running = "select count(*) from pg_stat_activity where query = 'SELECT pg_sleep(60)'"
+    wire.eventually(lambda: pg.in_app(running) == [(1,)], 10, "the statement runs")
+    other.q("SELECT pg_cancel_backend(note::int) FROM session_test.numbered "
+            "ORDER BY id DESC LIMIT 1")
+    assert client.conn.recv_until("Z").codes == ["57014"]
+    world.wait_pins(process_id=1)
+    client.q("DISCARD ALL")
+    world.wait_pins()
+    world.rotate(client)
+
+
 # ---- sequences ----------------------------------------------------------------------------------
 
 INSERT = "INSERT INTO session_test.numbered (note) VALUES ('x') RETURNING id"
