@@ -248,7 +248,8 @@ void server_link::on_ready(frame_context& frame) {
             held_from = frame.to_client.size();
         }
         forward(frame);
-        if (std::exchange(reset_pending, false) && status_ == 'T' && frame.client != nullptr) {
+        const bool goes_on = status_ == 'T' || (status_ == 'I' && serves_session);
+        if (std::exchange(reset_pending, false) && goes_on && frame.client != nullptr) {
             restore_startup(*frame.client, frame.to_server);
         }
     }

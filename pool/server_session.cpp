@@ -43,7 +43,10 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
     if (tag.size() < 3) return;
     switch (tag[0]) {
         case 'S':
-            if (tag == "SET") hints |= protocol::hint_settings;
+            if (tag != "SET") return;
+            hints |= protocol::hint_settings;
+            // SET x TO DEFAULT: nobody reads the text, and the query that looks is cheap.
+            if (serves_session) reset_pending = client != nullptr;
             return;
         case 'R':
             if (tag == "ROLLBACK") undone_ = true;
@@ -348,10 +351,11 @@ void server_link::on_survey_end() {
     survey_.fail(sqlstate);
 }
 
-// RESET within a transaction goes back to the server's value, and the client's session began with
-// another one.
+// RESET goes back to the server's value, and the client's session began with another one. Between
+// transactions that is put right by what is asked then, but in session mode nothing is.
 void server_link::restore_startup(client_link& client, outgoing& to_server) {
-    if (client.startup->empty() || client.tracking() == session_state::off) return;
+    if (client.startup->empty()) return;
+    if (client.tracking() == session_state::off && !serves_session) return;
     std::string sql = "SELECT pg_catalog.set_config(v.name, v.value, false) FROM (VALUES ";
     bool first = true;
     for (const auto& [name, value] : client.startup->entries()) {

@@ -56,6 +56,23 @@ def test_every_value_is_postgres_own(sluice, direct):
         ours.terminate(), theirs.terminate()
 
 
+@pytest.mark.parametrize("back", ["RESET datestyle", "SET datestyle TO DEFAULT", "RESET ALL",
+                                  "DISCARD ALL", "SET SESSION CHARACTERISTICS AS TRANSACTION READ "
+                                  "WRITE; RESET datestyle"])
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_reset_goes_back_to_the_startup_value(make_sluice, pg, mode, back):
+    sluice = make_sluice(postgres={"pool_mode": mode, "pool_size": 1})
+    conn = sluice.connect(datestyle="Postgres, MDY")
+    question = "select date '2001-02-03', current_setting('datestyle')"
+    for begin, end in ([], []), (["begin"], ["commit"]):
+        if begin and back == "DISCARD ALL":
+            continue
+        for sql in ["SET datestyle TO ymd", *begin, back, *end]:
+            conn.query(sql)
+        assert conn.query(question).rows == [("02-03-2001", "Postgres, MDY")]
+        assert conn.execute(question).rows == [("02-03-2001", "Postgres, MDY")]
+
+
 def move(sluice, client, question):
     """Make another server connection serve `client`; the two backends and what it answered."""
     here = client.query(f"select pg_backend_pid(), {question}").rows[0]
