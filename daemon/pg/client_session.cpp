@@ -204,6 +204,9 @@ void client_session::granted(server_connection& connection) {
     waiting_ = false;
     leased_at_ = now;
     connection.link.serves_session = mode_ == config::pool_mode::session;
+    if (connection.link.serves_session) {  // whatever it runs may notify others
+        pool_->knowledge.note_notifier(connection.link.process_id(), process_id_);
+    }
     queries_seen_ = connection.link.queries;
     pool_->counters[home_.number()]->wait_seconds.record(now - since_);
     if (cancel_wanted_) {

@@ -366,3 +366,13 @@ def test_listeners_of_two_databases_do_not_hear_each_other(make_world, pg):
     nothing_more(there)
     assert notifications(there.q("NOTIFY a, 'there'")) == [("a", "there")]
     nothing_more(here)
+
+
+def test_sender_is_the_client_in_session_mode(make_sluice):
+    sluice = make_sluice(postgres={"pool_mode": "session", "pool_size": 2})
+    listener, sender = sluice.connect(), sluice.connect()
+    listener.query("LISTEN from_session")
+    for payload in ("1", "2"):
+        sender.query(f"NOTIFY from_session, '{payload}'")
+        frame = listener.recv_until("A").messages[-1]
+        assert int.from_bytes(frame.body[:4], "big") == sender.pid
