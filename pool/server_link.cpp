@@ -208,6 +208,7 @@ void server_link::on_command_complete(frame_context& frame) {
         note_tag(as_text(frame.body.first(frame.body.size() - 1)), frame.client);
     } else if (brought_channels && head.why == errand::of_client) {
         undone_ = false;  // what was undone was so before the channels came
+        brought_ran_ = true;
     }
     if (!frame.body.empty() && for_client(frame)) forward(frame);
     if (owed.head().kind == owed_kind::execute) {
@@ -248,6 +249,10 @@ void server_link::on_ready(frame_context& frame) {
             held_from = frame.to_client.size();
         }
         forward(frame);
+        // Committed: what is undone later was not done with them.
+        if (status_ == 'I' && std::exchange(brought_ran_, false) && !undone_) {
+            brought_within = false;
+        }
         const bool goes_on = status_ == 'T' || (status_ == 'I' && serves_session);
         if (std::exchange(reset_pending, false) && goes_on && frame.client != nullptr) {
             restore_startup(*frame.client, frame.to_server);

@@ -219,8 +219,9 @@ class server_link {
     session_answer answer_;
     std::uint32_t asked_ = 0;  // questions under way, a bit each
     bool answer_failed_ = false;
-    bool undone_ = false;  // an error or a ROLLBACK since the last answer
-    std::string marker_;   // of the handover that is under way
+    bool undone_ = false;       // an error or a ROLLBACK since the last answer
+    bool brought_ran_ = false;  // the client's channels have come, in the transaction that is open
+    std::string marker_;        // of the handover that is under way
     bool marker_passed_ = false;
     std::uint32_t process_id_ = 0;
     std::array<bool, questions> question_prepared_{};

@@ -94,7 +94,7 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
 }
 
 void server_link::lease_to(const client_link& client) noexcept {
-    undone_ = brought_channels = marker_passed_ = false;
+    undone_ = brought_channels = brought_ran_ = marker_passed_ = false;
     tracked_ = client.tracking() != session_state::off;
     if (knowledge_ != nullptr) knowledge_edition_ = knowledge_->edition();
     if (last_client_ == client.serial()) return;
@@ -273,6 +273,7 @@ void server_link::take_channels(std::vector<std::string> native, client_link* cl
     listens = !native.empty();
     marker_passed_ = false;  // of an earlier handover
     const bool brought = std::exchange(brought_channels, false);
+    brought_ran_ = false;
     const auto marker = std::find(native.begin(), native.end(), listen_marker);
     const bool marked = marker != native.end();
     if (marked) native.erase(marker);

@@ -181,6 +181,9 @@ def random_step(rng, who, status, mix):
         # When a server reads its own notifications while more messages wait for it is its affair.
         if any("LISTEN" in sql for sql in several):
             several = tuple("SELECT 1" if "notify" in sql.lower() else sql for sql in several)
+        # The same of a NOTIFY that the open transaction holds (docs/sessions.md).
+        if status == "T":
+            several = tuple("SELECT 1" if "UNLISTEN" in sql else sql for sql in several)
         return Step(who, rng.choice("qpb"), several)
     return Step(who, rng.choice("qx"), statement(rng, status, mix))
 

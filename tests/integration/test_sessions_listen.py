@@ -179,6 +179,14 @@ def test_unlisten_in_a_rolled_back_transaction_changes_nothing(world):
     nothing_more(client)
 
 
+def test_unlisten_that_was_committed_stays_whatever_fails_after_it(world):
+    client, sender = listening(world, "a"), world.client()
+    client.send_all("COMMIT", "UNLISTEN *", "COMMIT AND CHAIN")  # an error: no transaction is open
+    assert client.q(CHANNELS).rows == []
+    sender.q("NOTIFY a, '1'")
+    nothing_more(client)
+
+
 def test_notifications_wait_while_the_listener_is_in_a_transaction(world):
     client, sender = listening(world, "a"), world.client()
     client.q("BEGIN")
