@@ -44,16 +44,16 @@ bool is_well_formed(std::string_view text) {
            base64_bytes(text) == key_bytes;
 }
 
-bool is_md5_hash(std::string_view text) noexcept {
-    constexpr std::size_t hash_size = 35;
-    return text.size() == hash_size && text.starts_with("md5") &&
-           text.substr(3).find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 }  // namespace
 
 bool is_verifier(std::string_view password) noexcept {
     return password.starts_with(verifier_prefix);
+}
+
+bool is_md5_hash(std::string_view text) noexcept {
+    constexpr std::size_t hash_size = 35;
+    return text.size() == hash_size && text.starts_with("md5") &&
+           text.substr(3).find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 void check_password(std::string_view password) {
