@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "daemon/import_cli.hpp"
 #include "daemon/kv/cli.hpp"
 #include "daemon/version.hpp"
 #include "pool/upstream_login.hpp"
@@ -113,6 +114,10 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
             "SCRAM-SHA-256 verifier for the configuration");
     kv_options kv;
     add_kv_commands(*add("kv", "export, import, back up and restore the key-value store"), kv);
+    import_options from_pgbouncer;
+    auto* const import_command =
+        add("import-pgbouncer", "write PgBouncer's configuration as sluice's");
+    add_import_command(*import_command, from_pgbouncer);
     try {
         // The parser wants the arguments last first.
         app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -122,6 +127,7 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     if (*serve_command) return serve(file, with);
     if (*check_command) return check(file, with);
     if (*hash_command) return hash_password(with);
+    if (*import_command) return run_import_command(from_pgbouncer, with);
     return run_kv_command(kv, with);
 }
 

@@ -61,7 +61,7 @@ TEST(cli, version_is_printed) {
 TEST(cli, help_names_every_command) {
     const auto got = fake_process{}.run({"--help"});
     EXPECT_EQ(got.code, 0);
-    for (const auto* command : {"serve", "check", "hash-password", "kv"}) {
+    for (const auto* command : {"serve", "check", "hash-password", "kv", "import-pgbouncer"}) {
         EXPECT_NE(got.out.find(command), std::string::npos) << command;
     }
 }
