@@ -188,7 +188,11 @@ void importer::decide_tls() {
         throw config_error(at.file, at.line, "client_tls_sslmode", quoted(mode),
                            "disable, allow, prefer, require, verify-ca or verify-full");
     }
-    if (in_.tls == tls_mode::disable) return;
+    if (in_.tls == tls_mode::disable) {
+        // Lines of hostssl let nobody in then, and without TLS nobody is to get in by them.
+        if (hba_wants_tls) in_.tcp = false;
+        return;
+    }
     if (value("client_tls_key_file").empty() || value("client_tls_cert_file").empty()) {
         throw config_error(at.file, at.line, "client_tls_sslmode",
                            mode + " without client_tls_key_file and client_tls_cert_file",

@@ -390,6 +390,10 @@ TEST(pgbouncer_import, hba_decides_where_and_how) {
                               "client_tls_cert_file=/c\n",
                           users, "hostssl all all 0.0.0.0/0 md5");
     EXPECT_EQ(tls.pg().tls.mode, tls_mode::require);
+    // Without TLS nobody got in by a hostssl line.
+    const auto never = with(lines, users, "hostssl all all 0.0.0.0/0 md5\nlocal all all md5");
+    ASSERT_EQ(never.pg().listen.size(), 1U);
+    EXPECT_EQ(never.pg().listen[0].path, "/run/x");
 }
 
 TEST(pgbouncer_import, strange_names_survive) {
