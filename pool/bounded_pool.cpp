@@ -81,7 +81,7 @@ slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now,
                          std::shared_ptr<void>& remote) {
     const guard lock(*this);
     client.since = now;
-    if (pool.waiters_.empty() && pool.idle_count_ > 0) {
+    if (pool.waiters_.empty() && pool.idle_count_ > 0 && !pool.paused_) {
         auto* from = &pool.idle_[client.worker];
         if (from->empty()) {
             from = &*std::find_if(pool.idle_.begin(), pool.idle_.end(),
@@ -124,9 +124,14 @@ waiter* pool_book::next_waiter(bounded_pool& pool, unsigned worker) {
     return chosen;
 }
 
-waiter* pool_book::hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now) {
+waiter* pool_book::hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now,
+                             std::shared_ptr<void>& last) {
     free.worker = worker;
     free.since = now;
+    if (pool.paused_ || free.generation != pool.generation_) {
+        last = forget(free);
+        return nullptr;
+    }
     if (auto* next = next_waiter(pool, worker)) {
         free.state = slot_state::leased;
         free.holder = next->serial;
@@ -140,12 +145,14 @@ waiter* pool_book::hand_over(bounded_pool& pool, slot& free, unsigned worker, cl
 }
 
 waiter* pool_book::release(slot& free, unsigned worker, clock_time now) {
+    std::shared_ptr<void> last;  // let go of after the lock
     const guard lock(*this);
-    return hand_over(*free.pool, free, worker, now);
+    return hand_over(*free.pool, free, worker, now, last);
 }
 
 waiter* pool_book::opened(bounded_pool& pool, slot& added, std::shared_ptr<void> keep,
                           unsigned worker, clock_time now) {
+    std::shared_ptr<void> last;  // let go of after the lock
     const guard lock(*this);
     added.keep = std::move(keep);
     --pool.opening_;
@@ -153,7 +160,7 @@ waiter* pool_book::opened(bounded_pool& pool, slot& added, std::shared_ptr<void>
     pool.retry_at_ = {};
     added.pool = &pool;
     pool.all_.push_back(added);
-    return hand_over(pool, added, worker, now);
+    return hand_over(pool, added, worker, now, last);
 }
 
 std::shared_ptr<void> pool_book::forget(slot& which) {
@@ -204,7 +211,7 @@ slot* pool_book::evictable(const bounded_pool& wanting, const shared_bound& boun
 std::uint32_t pool_book::start_logins(bounded_pool& pool, clock_time now,
                                       std::vector<std::shared_ptr<void>>& evict) {
     const guard lock(*this);
-    if (now < pool.retry_at_) return 0;
+    if (now < pool.retry_at_ || pool.paused_) return 0;
     auto figures = figures_locked(pool);
     if (pool.failures_ > 0) figures.bounds.logins_at_once = 1;  // one knocks for all
     const auto wanted = logins_wanted(figures, now);
@@ -258,6 +265,74 @@ std::vector<waiter*> pool_book::login_failed(bounded_pool& pool, bool hopeless, 
     pool.retry_at_ = now + std::chrono::duration_cast<duration>(
                                std::chrono::duration<double>(delay * (0.75 + 0.5 * jitter)));
     return refused;
+}
+
+std::vector<std::shared_ptr<void>> pool_book::retire_all(bounded_pool& pool) {
+    std::vector<std::shared_ptr<void>> out;
+    for (auto& list : pool.idle_) {
+        while (!list.empty()) {
+            auto& idle = list.front();
+            unlink_idle(idle);
+            out.push_back(forget(idle));
+        }
+    }
+    return out;
+}
+
+std::vector<std::shared_ptr<void>> pool_book::pause(bounded_pool& pool) {
+    const guard lock(*this);
+    pool.paused_ = true;
+    return retire_all(pool);
+}
+
+void pool_book::resume(bounded_pool& pool) {
+    const guard lock(*this);
+    pool.paused_ = false;
+    pool.retry_at_ = {};  // whoever resumes has repaired what logins failed of
+}
+
+std::vector<std::shared_ptr<void>> pool_book::renew(bounded_pool& pool) {
+    const guard lock(*this);
+    ++pool.generation_;
+    pool.retry_at_ = {};
+    return retire_all(pool);
+}
+
+std::uint32_t pool_book::generation(const bounded_pool& pool) const {
+    const guard lock(*this);
+    return pool.generation_;
+}
+
+bool pool_book::is_outdated(const slot& which) const {
+    const guard lock(*this);
+    return which.pool != nullptr && which.generation != which.pool->generation_;
+}
+
+std::size_t pool_book::count(const bounded_pool& pool, count_of which) const {
+    const guard lock(*this);
+    if (which == count_of::all) return pool.all_.size() + pool.opening_;
+    return static_cast<std::size_t>(
+        std::count_if(pool.all_.begin(), pool.all_.end(),
+                      [&](const auto& one) { return one.generation != pool.generation_; }));
+}
+
+std::vector<pool_place> pool_book::waiting(const bounded_pool& pool) const {
+    const guard lock(*this);
+    std::vector<pool_place> out;
+    for (const auto& one : pool.waiters_)
+        out.push_back({one.serial, one.since});
+    return out;
+}
+
+std::vector<pool_place> pool_book::holders(const bounded_pool& pool) const {
+    const guard lock(*this);
+    std::vector<pool_place> out;
+    for (const auto& one : pool.all_) {
+        if (one.state == slot_state::leased && one.holder != 0) {
+            out.push_back({one.holder, one.since});
+        }
+    }
+    return out;
 }
 
 std::vector<bounded_pool*> pool_book::hungry() const {

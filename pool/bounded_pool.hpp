@@ -37,9 +37,10 @@ struct slot : list_hook, all_hook {
     bounded_pool* pool = nullptr;
     unsigned worker = 0;  // where its socket lives
     slot_state state = slot_state::leased;
-    clock_time since{};          // idle since, or leased since
-    std::uint64_t holder = 0;    // the client's serial number while leased
-    std::shared_ptr<void> keep;  // the connection; set by opened(), given up by remove()
+    clock_time since{};            // idle since, or leased since
+    std::uint64_t holder = 0;      // the client's serial number while leased
+    std::uint32_t generation = 0;  // the pool's when its login began
+    std::shared_ptr<void> keep;    // the connection; set by opened(), given up by remove()
 };
 
 // A client that wants a server connection.
@@ -80,6 +81,12 @@ struct pool_figures {
     clock_time oldest_waiter{};
 };
 
+// A client's place in a queue, or a client with the connection that it holds.
+struct pool_place {
+    std::uint64_t serial = 0;
+    clock_time since{};
+};
+
 struct pool_holder {
     std::uint64_t serial = 0;
     duration held{};
@@ -106,6 +113,8 @@ class bounded_pool {
     std::uint32_t opening_ = 0;
     std::uint32_t idle_count_ = 0;
     std::uint32_t failures_ = 0;  // logins in a row
+    std::uint32_t generation_ = 0;
+    bool paused_ = false;
     clock_time retry_at_{};
 };
 
@@ -127,7 +136,8 @@ class pool_book {
     // Takes a waiter out of the queue; false: it is not in it (granted, or never queued).
     bool leave(bounded_pool& pool, waiter& client);
 
-    // A connection becomes free on `worker`. The waiter it is leased to next, or null: it is idle.
+    // A connection becomes free on `worker`. The waiter it is leased to next, or null: it is idle,
+    // or, with the state `gone`, for the caller to close: the pool is paused, or it is outdated.
     [[nodiscard]] waiter* release(slot& free, unsigned worker, clock_time now);
     // The same for a connection that has just logged in.
     [[nodiscard]] waiter* opened(bounded_pool& pool, slot& added, std::shared_ptr<void> keep,
@@ -148,6 +158,22 @@ class pool_book {
     // Otherwise the next attempt is put off; `jitter` in [0, 1) spreads it.
     [[nodiscard]] std::vector<waiter*> login_failed(bounded_pool& pool, bool hopeless,
                                                     clock_time now, double jitter);
+    // Paused: nobody is given a connection, none is opened, and what becomes free is to be closed.
+    // The idle connections, retired, for the caller to close.
+    [[nodiscard]] std::vector<std::shared_ptr<void>> pause(bounded_pool& pool);
+    void resume(bounded_pool& pool);
+    // Connections whose login began before are outdated: none is given to anybody any more. A login
+    // notes generation() in its slot. The idle ones, retired, for the caller to close.
+    [[nodiscard]] std::vector<std::shared_ptr<void>> renew(bounded_pool& pool);
+    [[nodiscard]] std::uint32_t generation(const bounded_pool& pool) const;
+    [[nodiscard]] bool is_outdated(const slot& which) const;
+    // Connections there are, and logins under way; or outdated connections.
+    enum class count_of { all, outdated };
+    [[nodiscard]] std::size_t count(const bounded_pool& pool, count_of which) const;
+    // In order of arrival; and who holds connections.
+    [[nodiscard]] std::vector<pool_place> waiting(const bounded_pool& pool) const;
+    [[nodiscard]] std::vector<pool_place> holders(const bounded_pool& pool) const;
+
     // Pools that have waiters: whoever frees room under a shared bound asks them again.
     [[nodiscard]] std::vector<bounded_pool*> hungry() const;
 
@@ -166,10 +192,11 @@ class pool_book {
     class guard;
     [[nodiscard]] pool_figures figures_locked(const bounded_pool& pool) const;
     [[nodiscard]] waiter* next_waiter(bounded_pool& pool, unsigned worker);
-    [[nodiscard]] waiter* hand_over(bounded_pool& pool, slot& free, unsigned worker,
-                                    clock_time now);
+    [[nodiscard]] waiter* hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now,
+                                    std::shared_ptr<void>& last);
     [[nodiscard]] slot* evictable(const bounded_pool& wanting, const shared_bound& bound);
     void unlink_idle(slot& which);
+    [[nodiscard]] std::vector<std::shared_ptr<void>> retire_all(bounded_pool& pool);
     [[nodiscard]] std::shared_ptr<void> forget(slot& which);
 
     mutable std::mutex mutex_;

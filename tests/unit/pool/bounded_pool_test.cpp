@@ -407,5 +407,88 @@ TEST_F(bounded_pool_test, longest_holder_is_told) {
     EXPECT_EQ(book.connections().size(), 1U);
 }
 
+TEST_F(bounded_pool_test, paused_nobody_is_served_and_idle_connections_go) {
+    logins();
+    auto a = client(1);
+    auto b = client(2);
+    ASSERT_EQ(ask(a), nullptr);
+    ASSERT_EQ(logins(), 1U);
+    ASSERT_EQ(open(), &a);
+    ASSERT_EQ(ask(b), nullptr);
+    ASSERT_EQ(logins(), 1U);
+    ASSERT_EQ(open(), &b);
+    ASSERT_EQ(book.release(*slots[1], 0, start), nullptr);  // idle
+    const auto closing = book.pause(pool);
+    EXPECT_EQ(closing, std::vector<std::shared_ptr<void>>{slots[1]});
+    EXPECT_EQ(slots[1]->state, slot_state::gone);
+    EXPECT_EQ(book.count(pool, pool_book::count_of::all), 1U);
+    EXPECT_EQ(ask(b), nullptr);
+    EXPECT_EQ(logins(), 0U);
+    // What is given back goes, although somebody waits.
+    EXPECT_EQ(book.release(*slots[0], 0, start), nullptr);
+    EXPECT_EQ(slots[0]->state, slot_state::gone);
+    EXPECT_EQ(book.count(pool, pool_book::count_of::all), 0U);
+    EXPECT_EQ(database->used, 0U);
+    book.resume(pool);
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_EQ(open(), &b);
+}
+
+TEST_F(bounded_pool_test, a_login_that_ends_in_a_pause_is_closed_and_its_client_waits) {
+    auto a = client(1);
+    ask(a);
+    ASSERT_EQ(logins(), 1U);
+    EXPECT_TRUE(book.pause(pool).empty());
+    EXPECT_EQ(book.count(pool, pool_book::count_of::all), 1U);
+    EXPECT_EQ(open(), nullptr);
+    EXPECT_EQ(slots[0]->state, slot_state::gone);
+    EXPECT_EQ(book.count(pool, pool_book::count_of::all), 0U);
+    EXPECT_TRUE(book.leave(pool, a));
+}
+
+TEST_F(bounded_pool_test, renewed_outdated_connections_serve_nobody_else) {
+    auto a = client(1);
+    auto b = client(2);
+    ask(a);
+    ASSERT_EQ(logins(), 1U);
+    ASSERT_EQ(open(), &a);
+    EXPECT_FALSE(book.is_outdated(*slots[0]));
+    EXPECT_TRUE(book.renew(pool).empty());
+    EXPECT_TRUE(book.is_outdated(*slots[0]));
+    EXPECT_EQ(book.count(pool, pool_book::count_of::outdated), 1U);
+    ask(b);
+    ASSERT_EQ(logins(), 1U);
+    EXPECT_EQ(book.release(*slots[0], 0, start), nullptr);
+    EXPECT_EQ(slots[0]->state, slot_state::gone);
+    EXPECT_EQ(book.count(pool, pool_book::count_of::outdated), 0U);
+    // One whose login began before is outdated, too, and one that began later is not.
+    EXPECT_EQ(open(), nullptr);
+    EXPECT_EQ(slots[1]->state, slot_state::gone);
+    ASSERT_EQ(logins(), 1U);
+    slots.push_back(std::make_shared<slot>());
+    slots.back()->generation = book.generation(pool);
+    EXPECT_EQ(book.opened(pool, *slots.back(), slots.back(), 0, start), &b);
+}
+
+TEST_F(bounded_pool_test, queue_and_holders_are_listed) {
+    auto a = client(1);
+    auto b = client(2);
+    auto c = client(3);
+    ask(a, start);
+    ask(b, start + 1s);
+    ask(c, start + 2s);
+    logins();
+    open(0, start + 3s);
+    const auto waiting = book.waiting(pool);
+    ASSERT_EQ(waiting.size(), 2U);
+    EXPECT_EQ(waiting[0].serial, 2U);
+    EXPECT_EQ(waiting[1].since, start + 2s);
+    const auto holders = book.holders(pool);
+    ASSERT_EQ(holders.size(), 1U);
+    EXPECT_EQ(holders[0].serial, 1U);
+    EXPECT_TRUE(book.leave(pool, b));
+    EXPECT_TRUE(book.leave(pool, c));
+}
+
 }  // namespace
 }  // namespace sluice::pool
