@@ -44,6 +44,12 @@ class histogram {
         return 16e-6 * static_cast<double>(std::uint64_t{1} << i);
     }
     [[nodiscard]] std::uint64_t count(std::size_t i) const noexcept { return counts_[i].value(); }
+    [[nodiscard]] std::uint64_t total() const noexcept {
+        std::uint64_t out = 0;
+        for (const auto& one : counts_)
+            out += one.value();
+        return out;
+    }
     [[nodiscard]] double sum_seconds() const noexcept {
         return static_cast<double>(sum_ns_.value()) * 1e-9;
     }
@@ -70,6 +76,10 @@ struct alignas(64) pool_counters {
     counter statement_misses;  // Parse sent upstream for it
     counter statement_evictions;
     counter statement_replans;  // batches run again after "cached plan must not change"
+    counter client_parses;      // Parse messages of clients
+    counter server_parses;      // ... and those sent to servers
+    counter binds;              // Bind messages
+    counter client_logins;
     counter upstream_logins;
     counter upstream_login_failures;
     counter cancels;  // cancel requests sent upstream

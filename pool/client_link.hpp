@@ -62,6 +62,8 @@ class client_link {
     void set_tracking(config::session_state what) noexcept { tracking_ = what; }
     [[nodiscard]] config::session_state tracking() const noexcept { return tracking_; }
     [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
+    // Statements that the client has prepared by name.
+    [[nodiscard]] std::size_t statement_count() const noexcept { return names_.size(); }
     // Names of the application's own settings that the client has mentioned.
     [[nodiscard]] const std::vector<std::string>& own_settings() const noexcept {
         return own_settings_;

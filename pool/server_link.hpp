@@ -164,7 +164,14 @@ class server_link {
             reply.kind == owed_kind::function_call) {
             reply.statement = batches++;
         }
+        if (counters_ != nullptr && reply.why == errand::of_client) count(reply);
         owed.push(std::move(reply));
+    }
+    void count(const owed_reply& reply) noexcept {
+        if (reply.kind == owed_kind::bind) return counters_->binds.add();
+        if (reply.kind != owed_kind::parse) return;
+        if (reply.dest != reply_for::nobody) counters_->client_parses.add();
+        if (reply.dest != reply_for::faked) counters_->server_parses.add();
     }
     // An earlier batch than the one being written, of which is not known yet what an error undoes.
     [[nodiscard]] bool undecided(std::uint64_t number) const noexcept {
