@@ -75,6 +75,8 @@ class stream final : private watcher {
     enum class unread { nothing, bytes, end };
     [[nodiscard]] unread peek(char& first) const noexcept;
     [[nodiscard]] tls_filter* tls() const noexcept { return tls_.get(); }
+    // For asking the kernel about it; -1 when closed.
+    [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
     [[nodiscard]] std::uint64_t bytes_in() const noexcept { return bytes_in_; }
     [[nodiscard]] std::uint64_t bytes_out() const noexcept { return bytes_out_; }
 

@@ -131,7 +131,8 @@ void client_login::authenticate() {
         session_.send(
             [&](std::string& out) { out += protocol::negotiate_protocol_version(request_); });
     }
-    target_ = from_->find_database(request_.database);
+    is_console_ = is_console_database(*from_, request_.database);
+    if (!is_console_) target_ = from_->find_database(request_.database);
     account_ = from_->find_user(request_.user);
 
     std::array<std::uint8_t, protocol::scram_nonce_size> nonce{};
@@ -140,6 +141,8 @@ void client_login::authenticate() {
     }
     protocol::auth_request request;
     request.method = method_of(postgres.auth_type);
+    if (is_console_ && !admit_to_console(request.method)) return;
+    if (is_peer_) request.method = protocol::auth_method::trust;
     request.user = request_.user;
     if (account_ != nullptr) request.verifier = account_->verifier;
     request.mock_secret = protocol::as_bytes(service_.mock_secret());
@@ -202,7 +205,7 @@ void client_login::password_checked(bool matches) {
 
 void client_login::check(protocol::secret password) {
     std::string text(password.view());
-    if (from_->postgres().auth_type == auth_type::passthrough) {
+    if (from_->postgres().auth_type == auth_type::passthrough && !is_console_) {
         return check_passthrough(std::move(text));
     }
     if (account_ != nullptr && !account_->password.empty()) {
@@ -252,7 +255,7 @@ void client_login::check_passthrough(std::string password) {
 void client_login::authenticated() {
     const auto& postgres = from_->postgres();
     const bool tls = session_.stream.tls() != nullptr;
-    if (postgres.tls.mode == tls_mode::verify_full && tls) {
+    if (postgres.tls.mode == tls_mode::verify_full && tls && !is_peer_) {
         const auto names = session_.stream.tls()->peer_names();
         if (std::find(names.begin(), names.end(), request_.user) == names.end()) {
             return refuse({protocol::sqlstate::invalid_authorization,
@@ -260,6 +263,12 @@ void client_login::authenticated() {
                            "tls.mode verify-full wants a client certificate whose common name is "
                            "the user's name."});
         }
+    }
+    if (is_console_) {
+        if (role_ != console_role::none) return session_.logged_in();
+        return refuse({protocol::sqlstate::invalid_authorization,
+                       "user \"" + request_.user + "\" is not allowed to use the admin console",
+                       "postgres.admin_users and postgres.stats_users name who is."});
     }
     if (target_ == nullptr) {
         return refuse({"3D000", "no such database: " + request_.database, {}});

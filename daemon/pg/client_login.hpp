@@ -7,6 +7,7 @@
 #include <string>
 
 #include "daemon/net/listener.hpp"
+#include "daemon/pg/console_session.hpp"
 #include "daemon/pg/directory.hpp"
 #include "protocol/pg_auth.hpp"
 #include "protocol/pg_startup.hpp"
@@ -28,6 +29,7 @@ class client_login {
     [[nodiscard]] const user_account* account() const noexcept { return account_; }
     [[nodiscard]] const protocol::startup_request& request() const noexcept { return request_; }
     [[nodiscard]] const std::string& peer() const noexcept { return socket_.peer; }
+    [[nodiscard]] console_role role() const noexcept { return role_; }
     // What to log in upstream with, if that is the client's own.
     [[nodiscard]] const std::string& password() const noexcept { return password_; }
 
@@ -39,6 +41,9 @@ class client_login {
     void check(protocol::secret password);
     void check_passthrough(std::string password);
     void authenticated();
+    // console_login.cpp
+    [[nodiscard]] bool is_own_user() const;
+    [[nodiscard]] bool admit_to_console(protocol::auth_method method);
     void refuse(const protocol::login_error& error);
 
     client_session& session_;
@@ -51,7 +56,10 @@ class client_login {
     const database_target* target_ = nullptr;
     const user_account* account_ = nullptr;
     std::string password_;
+    console_role role_ = console_role::none;
     bool direct_tls_ = false;
+    bool is_console_ = false;
+    bool is_peer_ = false;  // our own user over a unix socket, who needs no password
     bool over_ = false;
 };
 

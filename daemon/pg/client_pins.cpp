@@ -77,7 +77,10 @@ bool client_session::may_pin(pool::pin_set pins) {
 
 void client_session::set_pins(pool::pin_set pins) {
     if (pins == pins_) return;
-    if (pins_ == 0) pool_->pinned.fetch_add(1, std::memory_order_relaxed);
+    if (pins_ == 0) {
+        pool_->pinned.fetch_add(1, std::memory_order_relaxed);
+        pinned_at_ = steady_clock::now();
+    }
     if (pins == 0) pool_->pinned.fetch_sub(1, std::memory_order_relaxed);
     for (std::size_t i = 0; i < pool::pin_reasons; ++i) {
         const bool was = (pins_ >> i & 1U) != 0;

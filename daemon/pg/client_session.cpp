@@ -64,7 +64,8 @@ client_session::client_session(pg_service& service, net::worker& home, std::uint
     : service_(service),
       home_(home),
       link_(service.parameters, service.statements, serial),
-      since_(steady_clock::now()) {
+      born_(steady_clock::now()),
+      since_(born_) {
     waiter.worker = home.number();
     waiter.serial = serial;
 }
@@ -90,6 +91,8 @@ void client_session::on_bytes() {
             if (dedicated_->stream.backlog() > high_water_mark) stream.pause();
             return;
         }
+        case phase::console:
+            return console_->on_bytes();
         case phase::closing:
         case phase::closed:
             return;
@@ -443,6 +446,7 @@ void client_session::server_drained() {
 void client_session::on_drained() {
     if (server_ != nullptr && server_->stream.paused()) server_->stream.resume();
     if (dedicated_ != nullptr && dedicated_->stream.paused()) dedicated_->stream.resume();
+    if (phase_ == phase::console) console_->on_bytes();
 }
 
 // An end may be half of one: PostgreSQL answers a client that has only finished sending. One that
@@ -503,7 +507,7 @@ void client_session::close(const char* why) {
         forget_login();
         if (was_in) {
             service_.registry.remove(process_id_);
-            service_.log.info("client disconnected", {{"database", pool_->database},
+            service_.log.info("client disconnected", {{"database", names_->c_str()},
                                                       {"client", process_id_},
                                                       {"from", peer_},
                                                       {"why", why}});
@@ -514,7 +518,11 @@ void client_session::close(const char* why) {
             pool_->clients.fetch_sub(1, std::memory_order_relaxed);
             admitted_ = false;
         }
-        service_.clients_on[home_.number()].fetch_sub(1, std::memory_order_relaxed);
+        if (console_ == nullptr) {
+            service_.clients_on[home_.number()].fetch_sub(1, std::memory_order_relaxed);
+        } else {
+            service_.consoles.fetch_sub(1, std::memory_order_relaxed);
+        }
     }
     if (stream.is_finishing()) {
         home_.deadlines().set(deadline_, steady_clock::now() + last_words);
@@ -534,12 +542,35 @@ void client_session::forget_login() {
 }
 
 void client_session::drain() {
+    if (phase_ == phase::console) return;  // it may watch, to the end
     draining_ = true;
     if (phase_ == phase::dedicated) return close("shutdown");
     if (server_ == nullptr || server_->link.idle() || is_busy_with_state()) {
         fail({.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
              "shutdown");
     }
+}
+
+// Its server connection goes with it, whatever it is doing.
+void client_session::kill() {
+    const bool within = server_ != nullptr && server_->link.in_frame();
+    if (server_ != nullptr) {
+        auto* connection = server_;
+        count_transaction(steady_clock::now());
+        lose_server();
+        connection->close("an admin has ended its client");
+    }
+    if (within) {  // an error in the middle of a row would be read as a part of it
+        stream.finish();
+        return close("admin forced disconnect");
+    }
+    fail({.severity = "FATAL", .sqlstate = "57P01", .message = "admin forced disconnect"},
+         "admin forced disconnect");
+}
+
+bool client_session::is_client_of(const std::string& database) const {
+    if (phase_ == phase::console || pool_ == nullptr) return false;
+    return database.empty() || pool_->database == database;
 }
 
 void client_session::stop() {

@@ -5,6 +5,7 @@
 //   welcome    waits for what a server reports     the report (ready), a refusal
 //   ready      relays messages                     Terminate, an end, an error
 //   dedicated  relays bytes to a server of its own  either side's end
+//   console    serves the admin console             Terminate, an end, an error
 //   closing    sends its last words                the peer's end, a deadline
 //   closed
 //
@@ -23,6 +24,7 @@
 #include "daemon/net/stream.hpp"
 #include "daemon/net/worker.hpp"
 #include "daemon/pg/client_login.hpp"
+#include "daemon/pg/console_session.hpp"
 #include "daemon/pg/dedicated_server.hpp"
 #include "daemon/pg/listening.hpp"
 #include "daemon/pg/service.hpp"
@@ -88,13 +90,21 @@ class client_session final : public net::stream_owner,
 
     void drain() override;
     void stop() override;
+    void kill() override;
+    [[nodiscard]] std::uint64_t serial() const override { return waiter.serial; }
+    [[nodiscard]] bool is_client_of(const std::string& database) const override;
+    void describe(std::vector<pool::socket_view>& out) const override;  // client_view.cpp
+
+    // From the console session.
+    void arm() { set_deadline(); }
+    [[nodiscard]] bool is_console() const noexcept { return phase_ == phase::console; }
 
     net::stream stream;
     pool::waiter waiter;
 
   private:
     client_session(pg_service& service, net::worker& home, std::uint64_t serial);
-    enum class phase : std::uint8_t { login, welcome, ready, dedicated, closing, closed };
+    enum class phase : std::uint8_t { login, welcome, ready, dedicated, console, closing, closed };
 
     void on_bytes() override;
     void on_drained() override;
@@ -131,6 +141,7 @@ class client_session final : public net::stream_owner,
     void welcome();
     void finish_welcome(const pool::parameters& reported);
     void start_dedicated();
+    void start_console();
 
     void refuse_waiting(const protocol::error_report& error);
     void set_deadline();
@@ -155,11 +166,15 @@ class client_session final : public net::stream_owner,
     net::worker& home_;
     std::unique_ptr<client_login> login_;
     std::unique_ptr<dedicated_server> dedicated_;
+    std::unique_ptr<console_session> console_;
     pool::client_link link_;
     pool_entry* pool_ = nullptr;
     server_connection* server_ = nullptr;
     std::shared_ptr<const timeouts> timeouts_;  // shared by all sessions of a directory and user
     std::shared_ptr<const std::string> names_;  // "database\0user", for the counts
+    const char* replication_ = "none";
+    net::clock_time born_;
+    net::clock_time pinned_at_{};
     net::clock_time since_;  // of the phase; of idleness while ready without a server
     net::clock_time leased_at_{};
     net::clock_time batch_at_{};    // the first message of what is running

@@ -45,6 +45,7 @@ net::clock_time client_session::next_deadline() const {
         return due;
     }
     if (phase_ == phase::dedicated) return due;
+    if (phase_ == phase::console) return console_->due();
     if (goodbye_at_ != net::clock_time{}) return goodbye_at_ + last_moment;
     if (waiting_) {
         earlier(due, since_, timeouts_->query_wait);
@@ -84,6 +85,7 @@ void client_session::on_deadline(net::clock_time now) {
         return stream.close();
     }
     if (next_deadline() > now) return set_deadline();
+    if (phase_ == phase::console) return console_->on_deadline();
     if (phase_ == phase::login) {
         return fail({.severity = "FATAL", .sqlstate = "57014", .message = "client_login_timeout"},
                     "client_login_timeout");
@@ -201,6 +203,7 @@ void client_session::cancel_requested(const std::function<void()>& done) {
             return;
         }
     }
+    if (phase_ == phase::console) console_->cancel();
     if (phase_ != phase::ready) return done();
     if (waiting_) {
         if (!service_.book.leave(*pool_->book, waiter)) {

@@ -51,6 +51,15 @@ void client_session::logged_in() {
     const auto& from = login_->from();
     const auto& request = login_->request();
     const auto& all = from.postgres();
+    if (login_->role() != console_role::none) return start_console();
+    if (service_.orders.is_disabled(request.database)) {
+        service_.counters(home_).clients_refused.add();
+        return fail({.severity = "FATAL",
+                     .sqlstate = "57P03",
+                     .message = "database \"" + request.database + "\" is disabled",
+                     .hint = "An admin has said DISABLE; ENABLE ends it."},
+                    "database disabled");
+    }
     const auto verdict =
         service_.admit_client(from, login_->target(), request.database, request.user);
     if (verdict != admission::granted) {
@@ -66,6 +75,7 @@ void client_session::logged_in() {
     pool_ = &service_.pool_for(from, login_->target(), request.database, request.user,
                                login_->password());
     pool_->clients.fetch_add(1, std::memory_order_relaxed);
+    pool_->counters[home_.number()]->client_logins.add();
 
     config::user_settings own;
     if (login_->account() != nullptr) own = login_->account()->settings;
@@ -140,12 +150,39 @@ void client_session::finish_welcome(const pool::parameters& reported) {
                                            {"application_name", request.application_name}});
     peer_ = login_->peer();
     forget_login();
-    phase_ = phase::ready;
+    phase_ = console_ != nullptr ? phase::console : phase::ready;
     since_ = steady_clock::now();
+    if (phase_ == phase::console) return console_->on_bytes();
     if (!stream.rx.empty()) return pump();
     regulate_reading();
     stream.trim();
     set_deadline();
+}
+
+// Counts against no limit but one of its own, and is not waited for at the end.
+void client_session::start_console() {
+    const auto& request = login_->request();
+    if (service_.consoles.load(std::memory_order_relaxed) >= most_consoles) {
+        return fail({.severity = "FATAL",
+                     .sqlstate = "53300",
+                     .message = "too many clients on the admin console"},
+                    "too many consoles");
+    }
+    if (request.replication != protocol::replication_kind::none) {
+        return fail({.severity = "FATAL",
+                     .sqlstate = "0A000",
+                     .message = "the admin console has no replication"},
+                    "replication on the console");
+    }
+    service_.consoles.fetch_add(1, std::memory_order_relaxed);
+    service_.clients_on[home_.number()].fetch_sub(1, std::memory_order_relaxed);
+    names_ = std::make_shared<const std::string>(request.database + '\0' + request.user);
+    console_ = std::make_unique<console_session>(*this, service_, login_->role(), request.user,
+                                                 request.database);
+    link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
+    link_.wanted = link_.startup;
+    finish_welcome(service_.parameters.with(service_.parameters.none(),
+                                            console_session::reported_parameters(request.user)));
 }
 
 void client_session::start_dedicated() {
@@ -154,6 +191,8 @@ void client_session::start_dedicated() {
     order.conninfo = pool_->conninfo;
     order.over = pool_->login_over();
     const auto& request = login_->request();
+    replication_ =
+        request.replication == protocol::replication_kind::logical ? "logical" : "physical";
     order.over.emplace_back(
         "replication",
         request.replication == protocol::replication_kind::logical ? "database" : "true");

@@ -73,6 +73,10 @@ const user_account* directory::find_user(const std::string& name) const {
     return at == users_.end() ? nullptr : &at->second;
 }
 
+bool is_console_database(const directory& from, const std::string& name) {
+    return (name == "pgbouncer" || name == "sluice") && !from.databases().contains(name);
+}
+
 std::vector<std::string> directory::pooled_upstreams() const {
     std::vector<std::string> out;
     for (const auto& [name, database] : databases_) {

@@ -51,6 +51,9 @@ class directory {
     [[nodiscard]] const std::map<std::string, database_target>& databases() const noexcept {
         return databases_;
     }
+    [[nodiscard]] const std::map<std::string, user_account>& users() const noexcept {
+        return users_;
+    }
     [[nodiscard]] const net::tls_context* tls() const noexcept { return tls_.get(); }
     // Databases whose URL names a pooled Neon endpoint: one pooler too many.
     [[nodiscard]] std::vector<std::string> pooled_upstreams() const;
@@ -64,5 +67,9 @@ class directory {
     std::map<std::string, user_account> users_;
     std::unique_ptr<net::tls_context> tls_;
 };
+
+// Whether the name stands for the admin console: "pgbouncer" and "sluice", unless the configuration
+// has a database of that name.
+[[nodiscard]] bool is_console_database(const directory& from, const std::string& name);
 
 }  // namespace sluice::daemon

@@ -213,8 +213,20 @@ void listening::open_parcel(const parcel& one) {
     }
 }
 
+void listening::reconnect() {
+    home_.post([self = shared_from_this()] {
+        if (self->closed_ || self->link_ == nullptr) return;
+        self->back_off_ = first_back_off;
+        self->drop("PAUSE or RECONNECT");
+    });
+}
+
 void listening::log_in() {
     if (service_.stopping) return;
+    if (pool_.paused) {
+        retry_at_ = steady_clock::now() + check_interval;
+        return;
+    }
     logging_in_ = true;
     service_.log_in_with(pool_, home_,
                          [self = shared_from_this()](pool::login_result result, auto) {
@@ -225,6 +237,10 @@ void listening::log_in() {
 void listening::logged_in(pool::login_result result) {
     logging_in_ = false;
     if (closed_ || service_.stopping) return;
+    if (pool_.paused && result.connection.has_value()) {  // it closes as this returns
+        retry_at_ = steady_clock::now() + check_interval;
+        return proceed();
+    }
     if (!result.connection.has_value()) {
         pool_.counters[home_.number()]->upstream_login_failures.add();
         service_.log.warning("login of the listening connection failed",

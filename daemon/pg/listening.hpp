@@ -48,6 +48,8 @@ class listening final : public std::enable_shared_from_this<listening> {
     void catch_up(net::worker& on, std::function<void()> done);
     // Whoever has ever called set_channels calls this in the end.
     void forget(std::uint64_t serial);
+    // Closes the connection. It comes back if somebody listens, and not before a pause is over.
+    void reconnect();
     // The end of the daemon: no worker may run any more.
     void close();
 

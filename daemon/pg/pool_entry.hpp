@@ -59,6 +59,7 @@ struct pool_entry {
     std::atomic<std::uint32_t> clients{0};   // logged in
     std::atomic<std::uint32_t> cleaning{0};  // connections being rolled back or reset
     std::atomic<bool> reached{false};        // a login succeeded and none has failed since
+    std::atomic<bool> paused{false};         // by an admin
     pool::session_knowledge knowledge;
     std::atomic<std::uint32_t> max_pinned{0};  // 0: no bound
     std::atomic<std::uint32_t> pinned{0};      // clients

@@ -38,6 +38,7 @@ server_connection::server_connection(pg_service& service, pool_entry& pool, net:
       service_(service),
       pool_(pool),
       home_(&home),
+      serial_(service.next_serial()),
       upstream_(std::move(upstream)),
       born_(steady_clock::now()) {
     slot.owner = this;
@@ -59,6 +60,7 @@ void server_connection::open() {
     link.set_knowledge(&pool_.knowledge);
     link.set_process_id(static_cast<std::uint32_t>(upstream_.process_id));
     if (tls_ && stream.tls() == nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
+    settled_on_.store(home_, std::memory_order_release);
     stream.open(home_->loop(), upstream_.descriptor, net::stream::ownership::borrowed, *this,
                 shared_from_this());
 }
@@ -231,6 +233,7 @@ void server_connection::move_to(std::shared_ptr<client_session> client) {
         return;
     }
     phase_ = phase::moving;
+    settled_on_.store(nullptr, std::memory_order_release);
     pool_.counters[home_->number()]->moved_connections.add();
     count_traffic();
     upstream_.descriptor = stream.detach();

@@ -11,12 +11,15 @@
 // Confined to the worker that it lives on (`home`), which changes only by moving.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "daemon/net/stream.hpp"
 #include "daemon/net/worker.hpp"
 #include "daemon/pg/pool_entry.hpp"
+#include "pool/overview.hpp"
 #include "pool/server_link.hpp"
 
 namespace sluice::daemon {
@@ -52,10 +55,18 @@ class server_connection final : public net::stream_owner,
     [[nodiscard]] bool expired(net::clock_time now) const noexcept { return now >= expires_; }
     [[nodiscard]] bool cancelling() const noexcept { return cancels_ > 0; }
 
+    // From any thread. True on the worker itself means that the connection stays there meanwhile.
+    [[nodiscard]] bool lives_on(const net::worker& where) const noexcept {
+        return settled_on_.load(std::memory_order_acquire) == &where;
+    }
+    // client_view.cpp; on its worker.
+    void describe(std::vector<pool::socket_view>& out) const;
+
     [[nodiscard]] pool_entry& entry() noexcept { return pool_; }
     [[nodiscard]] net::worker& home() noexcept { return *home_; }
     [[nodiscard]] phase now_in() const noexcept { return phase_; }
     [[nodiscard]] int process_id() const noexcept { return upstream_.process_id; }
+    [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
 
     [[nodiscard]] static server_connection& of(pool::slot& place) noexcept {
         return *static_cast<owned_slot&>(place).owner;
@@ -85,6 +96,8 @@ class server_connection final : public net::stream_owner,
     pg_service& service_;
     pool_entry& pool_;
     net::worker* home_;
+    std::atomic<const net::worker*> settled_on_{nullptr};  // not while it moves
+    std::uint64_t serial_;
     pool::upstream_connection upstream_;
     client_session* client_ = nullptr;
     std::shared_ptr<client_session> next_client_;  // while moving

@@ -172,6 +172,7 @@ pool_entry& pg_service::pool_for(const directory& from, const database_target& t
             bound_for(database_bounds_, book, database, database_limit(from, target)),
             bound_for(user_bounds_, book, user, user_limit(from, user)));
         by_book_[entry->book] = entry.get();
+        orders.apply_to(*entry);
     }
     std::vector<std::pair<std::string, std::string>> over;
     if (target.address.database.empty()) over.emplace_back("dbname", database);
@@ -250,7 +251,10 @@ void pg_service::grant(server_connection& connection, std::shared_ptr<client_ses
 
 void pg_service::offer(server_connection& connection) {
     auto* next = book.release(connection.slot, connection.home().number(), steady_clock::now());
-    if (next == nullptr) return;
+    if (next == nullptr) {
+        if (connection.slot.state == pool::slot_state::gone) connection.close("PAUSE or RECONNECT");
+        return;
+    }
     grant(connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
 }
 
@@ -277,19 +281,21 @@ void pg_service::top_up(pool_entry& pool, net::worker& on) {
 }
 
 void pg_service::log_in(pool_entry& pool, net::worker& on) {
+    const auto generation = book.generation(*pool.book);
     // Nobody is served before the functions of the database are known.
     auto& knowledge = pool.knowledge;
     const auto changes = knowledge.changes();
     const bool survey = knowledge.wanted && knowledge.in_doubt();
     log_in_with(
         pool, on,
-        [this, &pool, &on, changes](pool::login_result result, std::chrono::nanoseconds took) {
+        [this, &pool, &on, changes, generation](pool::login_result result,
+                                                std::chrono::nanoseconds took) {
             if (result.survey.has_value()) {
                 pool.knowledge.learn(changes, std::move(*result.survey));
             } else if (result.connection.has_value() && !result.survey_failure.empty()) {
                 pool.knowledge.survey_failed(changes, result.survey_failure);
             }
-            logged_in(pool, on, std::move(result), took);
+            logged_in(pool, on, std::move(result), generation, took);
         },
         survey);
 }
@@ -323,7 +329,7 @@ listening& pg_service::listening_of(pool_entry& pool) {
 }
 
 void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
-                           std::chrono::nanoseconds took) {
+                           std::uint32_t generation, std::chrono::nanoseconds took) {
     auto& counters = *pool.counters[on.number()];
     counters.login_seconds.record(took);
     if (!result.connection.has_value()) {
@@ -348,10 +354,13 @@ void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result
                                           {"pid", connection->process_id()},
                                           {"after", took}});
     connection->open();
+    connection->slot.generation = generation;
     auto* next =
         book.opened(*pool.book, connection->slot, connection, on.number(), steady_clock::now());
     if (next != nullptr) {
         grant(*connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
+    } else if (connection->slot.state == pool::slot_state::gone) {
+        return connection->close("PAUSE or RECONNECT");
     }
     connection->stream.announce_pending();
     if (book.figures(*pool.book).waiting > 0) top_up(pool, on);
@@ -389,6 +398,7 @@ void pg_service::tick(net::worker& on, net::clock_time now) {
             }
             top_up(*pool, on);
         }
+        if (stats_.is_due(now)) stats_.end_period(totals(), now);
     }
     if (++ticks_[on.number()] % 10 == 0) close_old(on, now);
 }

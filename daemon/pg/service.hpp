@@ -19,11 +19,13 @@
 #include "daemon/net/worker.hpp"
 #include "daemon/pg/directory.hpp"
 #include "daemon/pg/passthrough.hpp"
+#include "daemon/pg/pool_control.hpp"
 #include "daemon/pg/pool_entry.hpp"
 #include "metrics/counters.hpp"
 #include "metrics/exposition.hpp"
 #include "pool/bounded_pool.hpp"
 #include "pool/client_registry.hpp"
+#include "pool/overview.hpp"
 #include "pool/statements.hpp"
 
 namespace sluice::daemon {
@@ -32,11 +34,16 @@ class client_session;
 class listening;
 class server_connection;
 
-// What drain and shutdown know of a session.
+// What drain, shutdown and the admin console know of a session.
 struct listed_session
     : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
     virtual void drain() = 0;  // end as soon as no transaction is open
     virtual void stop() = 0;   // end now
+    virtual void kill() = 0;   // end now, by an admin's order, with its server connection
+    [[nodiscard]] virtual std::uint64_t serial() const = 0;
+    // Of any database, if none is named. Not the admin console's own.
+    [[nodiscard]] virtual bool is_client_of(const std::string& database) const = 0;
+    virtual void describe(std::vector<pool::socket_view>& out) const = 0;
 
   protected:
     ~listed_session() = default;
@@ -99,6 +106,16 @@ class pg_service {
     // Closes every server connection; no worker may run any more.
     void close_servers();
 
+    // What the admin console shows, but for the sockets (gather_overview() in overview.hpp).
+    void describe(pool::overview& out) const;
+    // The pools of a database, or all.
+    [[nodiscard]] std::vector<pool_entry*> pools_of(const std::string& database) const;
+    [[nodiscard]] net::worker& worker(unsigned number) noexcept { return *workers_[number]; }
+    // Runs `work` on each worker, and then `done` on the last one.
+    void on_every_worker(std::function<void(net::worker&)> work, std::function<void()> done);
+    // The pool's listening connection ends; it comes back if it is wanted and the pool not paused.
+    void reconnect_listening(pool_entry& pool);
+
     void fill(metrics::snapshot& out) const;
     [[nodiscard]] bool ready(std::string& why) const;
 
@@ -117,6 +134,10 @@ class pg_service {
     pool::statement_table statements;
     pool::client_registry registry;
     passthrough_cache passthrough;
+    pool_control orders{*this};
+    // The statements that took the most time, for SHOW QUERIES; from any thread.
+    std::function<std::vector<pool::statement_total>()> statement_totals;
+    std::atomic<std::uint32_t> consoles{0};  // sessions of the admin console
     // Sockets, logged in or not, by worker.
     std::vector<std::atomic<std::uint32_t>> clients_on;
     std::atomic<std::uint32_t> logging_in{0};
@@ -126,9 +147,13 @@ class pg_service {
   private:
     void log_in(pool_entry& pool, net::worker& on);
     void logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
-                   std::chrono::nanoseconds took);
+                   std::uint32_t generation, std::chrono::nanoseconds took);
     void grant(server_connection& connection, std::shared_ptr<client_session> client);
     void close_old(net::worker& on, net::clock_time now);
+    // overview.cpp
+    [[nodiscard]] pool::totals_by_database totals() const;
+    void describe_pools(const directory& from, pool::overview& out) const;
+    void describe_names(const directory& from, pool::overview& out) const;
     void refuse_waiters(const std::vector<pool::waiter*>& refused, const pool::login_failure& why);
 
     std::vector<net::worker*> workers_;
@@ -143,6 +168,7 @@ class pg_service {
     std::map<std::string, std::uint32_t> clients_by_database_;
     std::map<std::string, std::uint32_t> clients_by_user_;
     std::uint32_t clients_ = 0;
+    pool::stats_history stats_;
     std::size_t listenings_ = 0;  // made so far, which spreads them over the workers
     std::string mock_secret_;
     std::atomic<std::uint64_t> serial_{0};

@@ -1,0 +1,51 @@
+// client_login for the admin console: who may come, and who needs no password.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "daemon/pg/client_login.hpp"
+#include "daemon/pg/client_session.hpp"
+
+namespace sluice::daemon {
+
+namespace {
+
+bool is_among(const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool wants_password(protocol::auth_method method) {
+    return method == protocol::auth_method::scram || method == protocol::auth_method::cleartext;
+}
+
+}  // namespace
+
+// As with PgBouncer: whoever the daemon runs as may do what they like with it anyway.
+bool client_login::is_own_user() const {
+    if (!socket_.is_unix) return false;
+    if (request_.user != "pgbouncer" && request_.user != "sluice") return false;
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    return getsockopt(session_.stream.descriptor(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           peer.uid == geteuid();
+}
+
+// False: the client has been refused. Who is on neither list is refused only after the password,
+// so that nobody learns the lists without one.
+bool client_login::admit_to_console(protocol::auth_method method) {
+    const auto& postgres = from_->postgres();
+    is_peer_ = is_own_user();
+    const bool admin = is_peer_ || is_among(postgres.admin_users, request_.user);
+    const bool stats = is_among(postgres.stats_users, request_.user);
+    role_ = admin ? console_role::admin : stats ? console_role::stats : console_role::none;
+    if (is_peer_ || role_ == console_role::none || !wants_password(method)) return true;
+    if (account_ != nullptr && account_->verifier.has_value()) return true;
+    refuse({protocol::sqlstate::invalid_authorization,
+            "user \"" + request_.user + "\" may use the admin console, but has no password",
+            "Add it to postgres.users with a password; or, as the user that sluice runs as, "
+            "connect over the unix socket as \"pgbouncer\"."});
+    return false;
+}
+
+}  // namespace sluice::daemon
