@@ -3,6 +3,7 @@
 // a reload, a PAUSE) comes back by post; a session that has left meanwhile gets nothing.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
