@@ -552,7 +552,9 @@ void client_session::drain() {
 }
 
 // Its server connection goes with it, whatever it is doing.
-void client_session::kill() {
+bool client_session::kill() {
+    if (phase_ == phase::closing || phase_ == phase::closed) return false;
+    const auto hold = shared_from_this();
     const bool within = server_ != nullptr && server_->link.in_frame();
     if (server_ != nullptr) {
         auto* connection = server_;
@@ -562,10 +564,12 @@ void client_session::kill() {
     }
     if (within) {  // an error in the middle of a row would be read as a part of it
         stream.finish();
-        return close("admin forced disconnect");
+        close("admin forced disconnect");
+        return true;
     }
     fail({.severity = "FATAL", .sqlstate = "57P01", .message = "admin forced disconnect"},
          "admin forced disconnect");
+    return true;
 }
 
 bool client_session::is_client_of(const std::string& database) const {

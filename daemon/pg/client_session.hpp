@@ -90,7 +90,7 @@ class client_session final : public net::stream_owner,
 
     void drain() override;
     void stop() override;
-    void kill() override;
+    bool kill() override;
     [[nodiscard]] std::uint64_t serial() const override { return waiter.serial; }
     [[nodiscard]] bool is_client_of(const std::string& database) const override;
     void describe(std::vector<pool::socket_view>& out) const override;  // client_view.cpp

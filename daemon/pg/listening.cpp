@@ -122,6 +122,11 @@ void listening::forget(std::uint64_t serial) {
 // After whatever may have changed something: does what is to be done now.
 void listening::proceed() {
     const auto now = steady_clock::now();
+    // A client that is about to hand its channels over keeps its own connection until it has.
+    if (link_ != nullptr && pool_.paused && hub_.pending() == 0) {
+        back_off_ = first_back_off;
+        return drop("PAUSE");
+    }
     if (link_ != nullptr) {
         if (!hub_.close_wanted().empty()) {
             if (hub_.desynced()) service_.counters(home_).server_protocol_errors.add();
@@ -223,7 +228,7 @@ void listening::reconnect() {
 
 void listening::log_in() {
     if (service_.stopping) return;
-    if (pool_.paused) {
+    if (pool_.paused && hub_.pending() == 0) {
         retry_at_ = steady_clock::now() + check_interval;
         return;
     }
@@ -237,10 +242,6 @@ void listening::log_in() {
 void listening::logged_in(pool::login_result result) {
     logging_in_ = false;
     if (closed_ || service_.stopping) return;
-    if (pool_.paused && result.connection.has_value()) {  // it closes as this returns
-        retry_at_ = steady_clock::now() + check_interval;
-        return proceed();
-    }
     if (!result.connection.has_value()) {
         pool_.counters[home_.number()]->upstream_login_failures.add();
         service_.log.warning("login of the listening connection failed",

@@ -171,8 +171,8 @@ void pool_control::kill_client(std::uint64_t serial, std::function<void(bool)> d
         [this, serial, found](net::worker& here) {
             for (auto& session : service_.sessions_of[here.number()]) {
                 if (session.serial() != serial) continue;
-                *found = true;
-                return session.kill();
+                *found = session.kill();
+                return;
             }
         },
         [found, done = std::move(done)] { done(*found); });

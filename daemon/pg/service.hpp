@@ -39,7 +39,8 @@ struct listed_session
     : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
     virtual void drain() = 0;  // end as soon as no transaction is open
     virtual void stop() = 0;   // end now
-    virtual void kill() = 0;   // end now, by an admin's order, with its server connection
+    // Ends now, by an admin's order, with its server connection. False: it has ended already.
+    virtual bool kill() = 0;
     [[nodiscard]] virtual std::uint64_t serial() const = 0;
     // Of any database, if none is named. Not the admin console's own.
     [[nodiscard]] virtual bool is_client_of(const std::string& database) const = 0;

@@ -71,7 +71,7 @@ def only(rows, **which):
 
 
 def error_of(conn, command):
-    result = conn.query(command)
+    result = conn.query(command, check=False)
     assert result.types.endswith("EZ"), result.messages
     return result.errors[0]
 
@@ -219,6 +219,7 @@ def test_pins_are_shown(make):
     client = sluice.connect()
     client.query("select pg_advisory_lock(1)")
     conn = console(sluice)
+    eventually(lambda: table(conn, "SHOW PINS"), 10, "pinned")
     row = only(table(conn, "SHOW PINS"))
     assert row["reasons"] == "lock" and row["server_pid"] == str(client.backend())
     assert only(table(conn, "SHOW POOLS"), database="app")["cl_pinned"] == "1"
@@ -295,7 +296,7 @@ def test_bytes_at_random_end_nothing_but_the_connection(make, rng: random.Random
         conn.close()
     conn = console(sluice)
     conn.send(b"Q" + (1 << 29).to_bytes(4, "big"))
-    assert [m.type for m in conn.recv_until_closed()][-1:] == ["E"]
+    assert conn.recv_until_closed().codes == ["08P01"]
     assert console(sluice).query("SHOW VERSION").rows
 
 
@@ -374,7 +375,7 @@ def test_psycopg_in_and_outside_a_transaction(make, cursor):
     sluice = make()
     factory = psycopg.Cursor if cursor == "server" else psycopg.ClientCursor
     with psycopg.connect(sluice.dsn("alice", "pgbouncer"), cursor_factory=factory) as conn:
-        for binary in (False, True):
+        for binary in (False, True) if cursor == "server" else (False,):
             rows = conn.cursor(binary=binary).execute("SHOW LISTS").fetchall()
             assert dict(rows)["used_clients"] == 1
             stats = conn.cursor(binary=binary).execute("SHOW STATS_TOTALS").fetchall()
@@ -389,7 +390,7 @@ def test_psycopg_in_and_outside_a_transaction(make, cursor):
 def test_wire_extended_in_round_trips(make):
     conn = console(make())
     conn.send(wire.parse("s", "SHOW LISTS"), wire.describe("S", "s"), wire.FLUSH)
-    assert [m.type for m in conn.recv_count("T", 1)][-2:] == ["t", "T"]
+    assert conn.recv_count("T", 1).types == "1tT"
     conn.send(wire.bind("", "s", result_formats=[0, 1]), wire.execute("", 1), wire.FLUSH)
     conn.recv_count("s", 1)
     conn.send(wire.execute(), wire.SYNC)
@@ -576,7 +577,7 @@ def test_query_wait_timeout_strikes_in_a_pause(make):
     client.query("select 1")
     conn = console(sluice)
     ok(conn, "PAUSE")
-    assert client.query("select 1").codes == ["53300"]
+    assert client.query("select 1", check=False).codes == ["53300"]
     ok(conn, "RESUME")
     assert client.query("select 1").value == "1"
 
@@ -645,8 +646,7 @@ def test_kill_client_ends_it_and_its_server_connection(make, pg):
     row = eventually(lambda: next((c for c in table(conn, "SHOW CLIENTS")
                                    if c["server_pid"] == str(backend)), None), 10, "running")
     assert ok(conn, f"KILL_CLIENT {row['id']}") == ["KILL_CLIENT"]
-    last = victim.recv_until_closed()[-1]
-    assert wire.error_fields(last.body)["M"] == "admin forced disconnect"
+    assert victim.recv_until_closed().errors[-1]["M"] == "admin forced disconnect"
     eventually(lambda: row["id"] not in [c["id"] for c in table(conn, "SHOW CLIENTS")], 10, "gone")
     assert bystander.query("select 1").value == "1"
     assert error_of(conn, f"KILL_CLIENT {row['id']}")["M"] == "client not found"
@@ -664,7 +664,7 @@ def test_kill_ends_everybody_and_pauses(make, pg):
     conn = console(sluice)
     assert ok(conn, "KILL app") == ["KILL"]
     for client in (active, waiting, idle, other):
-        assert wire.error_fields(client.recv_until_closed()[-1].body)["C"] == "57P01"
+        assert client.recv_until_closed().codes == ["57P01"]
     eventually(lambda: pg.session_count("app", "app") == 0, 10, "server connections gone")
     assert only(table(conn, "SHOW DATABASES"), name="app")["paused"] == "1"
     late = sluice.connect()
