@@ -1,11 +1,13 @@
 """The admin console: databases pgbouncer and sluice on the Postgres port."""
 
+import asyncio
 import os
 import random
 import subprocess
 import threading
 import time
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -164,6 +166,33 @@ def test_console_does_not_hold_up_the_end(make):
     start = time.monotonic()
     assert sluice.stop() == ""
     assert time.monotonic() - start < 30 * targets.SCALE
+
+
+@pytest.mark.parametrize("auth_type", ["trust", "cleartext", "passthrough"])
+def test_other_kinds_of_authentication(make, pg, auth_type):
+    url = pg.url(user=None) if auth_type == "passthrough" else pg.url()
+    sluice = make(auth_type=auth_type, databases={"app": {"url": url}})
+    assert console(sluice).query("SHOW VERSION").rows
+    if auth_type != "trust":
+        assert refusal(sluice, user="alice", secret="wrong").code == "28P01"
+    assert refusal(sluice, user="app").code == "28000"
+
+
+def test_a_hundred_consoles_and_no_more(make):
+    sluice = make()
+    clients = [sluice.connect() for _ in range(100)]
+    consoles = [console(sluice) for _ in range(100)]
+    assert refusal(sluice, user="alice").code == "53300"
+    for conn in consoles:
+        conn.send(wire.query("SHOW CLIENTS; SHOW SERVERS; SHOW WAITERS") * 5)
+    for conn in consoles:
+        for _ in range(5):
+            assert conn.recv_until("Z").tags == ["SHOW"] * 3
+    for conn in consoles[1:]:
+        conn.close()
+    eventually(lambda: only(table(consoles[0], "SHOW POOLS"), database="pgbouncer")["cl_active"]
+               == "1", 10, "consoles gone")
+    assert all(client.query("select 1").value == "1" for client in clients)
 
 
 # ---- SHOW ---------------------------------------------------------------------------------------
@@ -385,6 +414,25 @@ def test_psycopg_in_and_outside_a_transaction(make, cursor):
         conn.rollback()
         assert conn.execute("SHOW STATE", prepare=True).fetchone() == ("active", "yes")
         assert conn.execute("SHOW STATE", prepare=True).fetchone() == ("active", "yes")
+
+
+def test_asyncpg_in_binary(make):
+    sluice = make()
+    sluice.connect().query("select 1")
+
+    async def talk():
+        conn = await asyncpg.connect(host=sluice.host, port=sluice.port, user="alice",
+                                     password=PASSWORDS["alice"], database="pgbouncer", ssl=False)
+        for show in SHOWS:
+            await conn.fetch(f"SHOW {show}")
+        stats = await conn.fetch("SHOW STATS_TOTALS")
+        assert [int(row["query_count"]) for row in stats if row["database"] == "app"] == [1]
+        with pytest.raises(asyncpg.PostgresSyntaxError):
+            await conn.fetch("SHOW nothing")
+        assert await conn.execute("RECONNECT") == "RECONNECT"
+        await conn.close()
+
+    asyncio.run(talk())
 
 
 def test_wire_extended_in_round_trips(make):
