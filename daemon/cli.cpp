@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "daemon/describe.hpp"
 #include "daemon/import_cli.hpp"
 #include "daemon/kv/cli.hpp"
 #include "daemon/version.hpp"
@@ -118,6 +119,7 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     auto* const import_command =
         add("import-pgbouncer", "write PgBouncer's configuration as sluice's");
     add_import_command(*import_command, from_pgbouncer);
+    const auto* const describe_command = add("describe", "")->group("");  // packaging/pages.py's
     try {
         // The parser wants the arguments last first.
         app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -128,6 +130,10 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     if (*check_command) return check(file, with);
     if (*hash_command) return hash_password(with);
     if (*import_command) return run_import_command(from_pgbouncer, with);
+    if (*describe_command) {
+        describe(app, with.out);
+        return exit_fine;
+    }
     return run_kv_command(kv, with);
 }
 
