@@ -24,7 +24,8 @@ set(CPACK_DEBIAN_PACKAGE_SECTION database)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Postgres connection pooler and key-value front")
-set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "Serves many Postgres clients on a small, bounded number of server connections,
+set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "\
+Serves many Postgres clients on a small, bounded number of server connections,
 as PgBouncer does, with sessions that stay correct in transaction mode. Redis
 clients find a key-value store on a port of its own. Prometheus finds metrics.")
 # Who makes the user: systemd itself or what stands in for it where it is not installed.

@@ -201,12 +201,13 @@ def bash(commands):
         words.append(f"        '{path}') words='{' '.join(words_of(command))}' ;;")
     with_files = " | ".join(f"'{path}'" for path, command in commands.items()
                             if any(option.kind for *_, option in command.positionals))
-    files = [f"    case $path in", f"        {with_files})", "            if [[ $current != -* ]]; then",
+    files = ["    case $path in", f"        {with_files})",
+             "            if [[ $current != -* ]]; then",
              "                compopt -o filenames 2>/dev/null",
              "                mapfile -t COMPREPLY < <(compgen -f -- \"$current\")",
              "                return", "            fi ;;", "    esac"] if with_files else []
-    return (BASH.replace("@PATHS@", patterns(commands, " | ")).replace("@VALUES@", "\n".join(values))
-            .replace("@WORDS@", "\n".join(words)).replace("@FILES@", "\n".join(files)))
+    return (BASH.replace("@PATHS@", patterns(commands, " | "))
+            .replace("@VALUES@", "\n".join(values)).replace("@WORDS@", "\n".join(words)).replace("@FILES@", "\n".join(files)))
 
 
 ZSH = """\
@@ -250,8 +251,8 @@ def zsh(commands):
             out.append("                commands=(")
             out += [f"                    '{child.name}:{quoted(child.text)}'"
                     for child in command.children]
-            out += ["                )", "                _describe command commands", "                return",
-                    "            fi"]
+            out += ["                )", "                _describe command commands",
+                    "                return", "            fi"]
         specs = [one for option in command.options for one in spec(option)]
         for name, _, option in command.positionals:
             specs.append(f"'*:{quoted(name)}:{'_files' if option.kind else ' '}'")

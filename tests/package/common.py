@@ -10,7 +10,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("SLUICE_BUILD", TOP / "build" / "release"))
 PORTS = {"sluice.socket": ("postgres", 6432), "sluice-kv.socket": ("kv", 6380),
-         "sluice-monitoring.socket": ("monitoring", 9127), "sluice-gateway.socket": ("gateway", 8432)}
+         "sluice-monitoring.socket": ("monitoring", 9127),
+         "sluice-gateway.socket": ("gateway", 8432)}
 
 
 def run(*command, **more):

@@ -38,8 +38,8 @@ ONLY_INSTALLED = {"/usr/share/doc/sluice/LICENSE", "/usr/share/doc/sluice/exampl
 
 def setUpModule():
     global place, package
-    if not all(map(common.shutil.which, ("cpack", "dpkg-deb", "dpkg-shlibdeps"))):
-        raise unittest.SkipTest("cpack, dpkg-deb or dpkg-shlibdeps is not installed")
+    if not all(map(common.shutil.which, ("cpack", "dpkg-deb", "dpkg-shlibdeps", "file"))):
+        raise unittest.SkipTest("cpack, dpkg-deb, dpkg-shlibdeps or file is not installed")
     place = tempfile.TemporaryDirectory()
     code, out = common.run("cpack", "-G", "DEB", "-B", place.name,
                            "--config", common.BUILD / "CPackConfig.cmake", cwd=common.BUILD)

@@ -126,7 +126,8 @@ class Completion(unittest.TestCase):
             return {row.split("\t")[0] for row in out.splitlines()}
 
         self.assertEqual(offered("sluice ser"), {"serve"})
-        self.assertEqual(offered("sluice kv "), {child.name for child in commands["sluice kv"].children})
+        self.assertEqual(offered("sluice kv "),
+                         {child.name for child in commands["sluice kv"].children})
         self.assertIn("--replace", offered("sluice kv import --r"))
         self.assertEqual(offered("sluice kv export --format "), {"json", "jsonl"})
 
