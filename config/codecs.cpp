@@ -16,6 +16,13 @@ void command_list::read(std::string_view text, value& out) {
     if (std::find(out.begin(), out.end(), lower) == out.end()) out.push_back(std::move(lower));
 }
 
+void access_token::read(std::string_view text, value& out) {
+    const bool is_visible =
+        std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+    if (text.empty() || !is_visible) throw bad_value(expected());
+    out = text;
+}
+
 void project_list::read(std::string_view text, kv_user_settings& out) {
     if (text == "all" && out.projects.empty()) {
         out.all_projects = true;

@@ -186,6 +186,16 @@ struct password {
     static std::string show(const value& in) { return in.empty() ? "none" : "set"; }
 };
 
+// What fits into a header line of HTTP as it is.
+struct access_token {
+    using value = std::string;
+    static constexpr std::string_view name = "secret text";
+    static constexpr value_traits traits{.is_secret = true};
+    static std::string expected() { return "letters, digits and signs without spaces"; }
+    static void read(std::string_view text, value& out);
+    static std::string show(const value& in) { return in.empty() ? "none" : "set"; }
+};
+
 template <class Enum>
 struct choice {
     using value = Enum;

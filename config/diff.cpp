@@ -61,6 +61,8 @@ changes diff(const settings& before, const settings& after) {
     }
     compare_entries(out, kv_users_key, applies::live, kv_user_fields(), before.kv.users,
                     after.kv.users);
+    compare_entries(out, monitoring_users_key, applies::live, monitoring_user_fields(),
+                    before.monitoring.users, after.monitoring.users);
     return out;
 }
 

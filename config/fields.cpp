@@ -104,8 +104,22 @@ constexpr auto kv_backup(std::string_view key, std::string_view unit, applies ch
                                                                              text);
 }
 
+template <class Codec, auto Member>
+constexpr auto mon(std::string_view key, std::string_view unit, applies change,
+                   std::string_view text) {
+    return row<settings, Codec, &settings::monitoring, Member>(key, unit, change, text);
+}
+
+template <class Codec, auto Member>
+constexpr auto mon_tls(std::string_view key, std::string_view unit, applies change,
+                       std::string_view text) {
+    return row<settings, Codec, &settings::monitoring, &monitoring_settings::tls, Member>(
+        key, unit, change, text);
+}
+
 using p = postgres_settings;
 using k = kv_settings;
+using m = monitoring_settings;
 
 constexpr std::uint64_t largest_item = std::uint64_t{512} << 20;  // as in Redis
 using item_size = byte_size<1, largest_item>;
@@ -322,9 +336,30 @@ constexpr std::array global_rows{
         "kv.backup.keep", "backups", live,
         "How many of the newest backups stay; older ones are removed."),
 
-    top<tcp_address_list<9127>, &settings::monitoring, &monitoring_settings::listen>(
+    mon<tcp_address_list<9127>, &m::listen>(
         "monitoring.listen", "", restart,
-        "Where `/metrics`, `/healthz` and `/readyz` are served; `[]` serves them nowhere."),
+        "Where the dashboard, `/metrics`, `/healthz` and `/readyz` are served; `[]` serves them "
+        "nowhere."),
+    mon<access_token, &m::token>(
+        "monitoring.token", "", live,
+        "Whoever sends it as `Authorization: Bearer` may see the dashboard and the metrics."),
+    mon<on_off, &m::allow_anonymous>(
+        "monitoring.allow_anonymous", "", live,
+        "Needed to listen beyond loopback without a token, users or client certificates: everybody "
+        "there may see the dashboard and the metrics."),
+
+    mon_tls<choice<tls_mode>, &tls_settings::mode>(
+        "monitoring.tls.mode", "", restart,
+        "TLS towards browsers and scrapers: disable, allow (they choose), require, verify-ca or "
+        "verify-full (they show a certificate)."),
+    mon_tls<file_path, &tls_settings::certificate>("monitoring.tls.certificate", "", live,
+                                                   "PEM file with the certificate and its chain, "
+                                                   "leaf first."),
+    mon_tls<file_path, &tls_settings::key>("monitoring.tls.key", "", live,
+                                           "PEM file with the private key."),
+    mon_tls<file_path, &tls_settings::client_ca>(
+        "monitoring.tls.client_ca", "", live,
+        "PEM file with the authorities that clients' certificates must come from."),
 };
 
 template <class Codec, auto Member>
@@ -413,6 +448,12 @@ constexpr std::array kv_user_rows{
     projects_row(),
 };
 
+constexpr std::array monitoring_user_rows{
+    row<monitoring_user_settings, password, &monitoring_user_settings::password>(
+        "password", "", live,
+        "A password or a verifier that `sluice hash-password` made. Every user needs one."),
+};
+
 }  // namespace
 
 std::span<const field<settings>> global_fields() {
@@ -426,6 +467,9 @@ std::span<const field<user_settings>> user_fields() {
 }
 std::span<const field<kv_user_settings>> kv_user_fields() {
     return kv_user_rows;
+}
+std::span<const field<monitoring_user_settings>> monitoring_user_fields() {
+    return monitoring_user_rows;
 }
 
 }  // namespace sluice::config

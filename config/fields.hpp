@@ -14,7 +14,7 @@ namespace sluice::config {
 // When a changed value takes effect.
 enum class applies { live, restart };
 
-// Owner is settings, database_settings, user_settings or kv_user_settings.
+// Owner is settings or what a map of it holds: database_settings, user_settings and so on.
 template <class Owner>
 struct field {
     std::string_view key;   // path below the owner
@@ -34,10 +34,12 @@ struct field {
 [[nodiscard]] std::span<const field<database_settings>> database_fields();
 [[nodiscard]] std::span<const field<user_settings>> user_fields();
 [[nodiscard]] std::span<const field<kv_user_settings>> kv_user_fields();
+[[nodiscard]] std::span<const field<monitoring_user_settings>> monitoring_user_fields();
 
 // The maps have no row above, since their entries have names; the loader reads them itself.
 inline constexpr std::string_view databases_key = "postgres.databases";
 inline constexpr std::string_view users_key = "postgres.users";
 inline constexpr std::string_view kv_users_key = "kv.users";
+inline constexpr std::string_view monitoring_users_key = "monitoring.users";
 
 }  // namespace sluice::config

@@ -28,7 +28,7 @@ struct absent_section {
 };
 constexpr std::array absent_sections{absent_section{"gateway", "the HTTP gateway"}};
 
-constexpr std::array map_keys{databases_key, users_key, kv_users_key};
+constexpr std::array map_keys{databases_key, users_key, kv_users_key, monitoring_users_key};
 
 class loader {
   public:
@@ -116,6 +116,10 @@ class loader {
         }
         if (inner_key == kv_users_key) {
             read_entries(value, path, kv_user_fields(), out_.settings.kv.users);
+            return true;
+        }
+        if (inner_key == monitoring_users_key) {
+            read_entries(value, path, monitoring_user_fields(), out_.settings.monitoring.users);
             return true;
         }
         for (const auto& absent : absent_sections) {

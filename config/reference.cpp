@@ -39,6 +39,10 @@ std::vector<reference_row> reference() {
          "The users that clients may log in as. None: nobody is asked for a password, and "
          "every project is open."});
     append(out, std::string(kv_users_key) + ".<name>.", kv_user_fields());
+    out.push_back({std::string(monitoring_users_key), "mapping", "none", "", applies::live,
+                   "Whoever logs in as one of them (`Authorization: Basic`, which browsers ask "
+                   "for) may see the dashboard and the metrics."});
+    append(out, std::string(monitoring_users_key) + ".<name>.", monitoring_user_fields());
     std::stable_sort(out.begin(), out.end(),
                      [](const auto& one, const auto& other) { return place(one) < place(other); });
     return out;

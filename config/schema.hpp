@@ -189,8 +189,19 @@ struct kv_settings {
     bool operator==(const kv_settings&) const = default;
 };
 
+struct monitoring_user_settings {
+    std::string password;  // plain, or a SCRAM-SHA-256$... verifier
+
+    bool operator==(const monitoring_user_settings&) const = default;
+};
+
+// With neither a token nor users nobody is asked who they are.
 struct monitoring_settings {
     std::vector<listen_address> listen{{listen_address::kind::tcp, "127.0.0.1", {}, 9127}};
+    std::string token;  // Authorization: Bearer; empty: none
+    bool allow_anonymous = false;
+    tls_settings tls;
+    std::map<std::string, monitoring_user_settings> users;
 
     bool operator==(const monitoring_settings&) const = default;
 };

@@ -19,7 +19,7 @@ mistake lacks_file(const std::string& key, const std::string& reason) {
     return {key, "nothing", "a PEM file, because " + reason};
 }
 
-// `section`: postgres.tls or kv.tls.
+// `section`: postgres.tls and so on.
 found_mistake check_tls(const std::string& section, const tls_settings& tls) {
     const auto mode = section + ".mode is " + std::string(name_of(tls.mode));
     if (tls.mode != tls_mode::disable) {
@@ -146,6 +146,50 @@ bool is_loopback(const listen_address& address) {
     return host == "localhost" || host == "::1" || (ipv4 && host.starts_with("127."));
 }
 
+// The first address that other machines reach, or nullptr.
+const listen_address* find_exposed(const std::vector<listen_address>& all) {
+    const auto at = std::find_if_not(all.begin(), all.end(), is_loopback);
+    return at == all.end() ? nullptr : &*at;
+}
+
+bool asks_for_certificates(const tls_settings& tls) {
+    return tls.mode == tls_mode::verify_ca || tls.mode == tls_mode::verify_full;
+}
+
+found_mistake check_monitoring(const monitoring_settings& monitoring) {
+    for (const auto& [name, user] : monitoring.users) {
+        const auto key = key_path(std::string(monitoring_users_key), name);
+        // Authorization: Basic ends the name at the first colon.
+        if (name.find(':') != std::string::npos) return mistake{key, "a name with a colon", "none"};
+        if (!user.password.empty()) continue;
+        return mistake{key_path(key, "password"), "nothing",
+                       "a password, which every user of the monitoring port needs"};
+    }
+    if (monitoring.allow_anonymous || !is_open_to_all(monitoring)) return std::nullopt;
+    for (std::size_t i = 0; i < monitoring.listen.size(); ++i) {
+        if (is_loopback(monitoring.listen[i])) continue;
+        return mistake{item_path("monitoring.listen", i), show_address(monitoring.listen[i]),
+                       "a loopback address, because other machines reach this one and nobody is "
+                       "asked who they are; or monitoring.token, monitoring.users, or "
+                       "monitoring.allow_anonymous: true",
+                       "monitoring.listen"};
+    }
+    return std::nullopt;
+}
+
+void doubt_monitoring(const monitoring_settings& monitoring, std::vector<std::string>& out) {
+    const auto* exposed = find_exposed(monitoring.listen);
+    if (exposed == nullptr) return;
+    const auto where = "monitoring.listen: " + show_address(*exposed) + " is reached from other ";
+    if (is_open_to_all(monitoring)) {
+        out.push_back(where + "machines, and everybody there may see the metrics");
+    } else if (monitoring.tls.mode == tls_mode::disable) {
+        out.push_back(where +
+                      "machines, and with monitoring.tls.mode disable the token and passwords "
+                      "travel readable");
+    }
+}
+
 void doubt_kv_access(const kv_settings& kv, std::vector<std::string>& out) {
     const auto open = std::find_if_not(kv.listen.begin(), kv.listen.end(), is_loopback);
     if (open == kv.listen.end()) return;
@@ -180,6 +224,11 @@ void doubt_kv(const kv_settings& kv, std::vector<std::string>& out) {
 
 }  // namespace
 
+bool is_open_to_all(const monitoring_settings& monitoring) {
+    return find_exposed(monitoring.listen) != nullptr && monitoring.token.empty() &&
+           monitoring.users.empty() && !asks_for_certificates(monitoring.tls);
+}
+
 found_mistake find_mistake(const settings& all) {
     if (auto found = check_tls("postgres.tls", all.postgres.tls)) return found;
     if (auto found = check_certificate_login(all.postgres)) return found;
@@ -188,6 +237,8 @@ found_mistake find_mistake(const settings& all) {
     if (auto found = check_tls("kv.tls", all.kv.tls)) return found;
     if (auto found = check_kv_users(all.kv)) return found;
     if (auto found = check_backup(all.kv)) return found;
+    if (auto found = check_tls("monitoring.tls", all.monitoring.tls)) return found;
+    if (auto found = check_monitoring(all.monitoring)) return found;
     return check_addresses(all);
 }
 
@@ -198,6 +249,7 @@ std::vector<std::string> find_doubts(const settings& all) {
                       ": there is no database, so every Postgres client is turned away");
     }
     doubt_kv(all.kv, out);
+    doubt_monitoring(all.monitoring, out);
     return out;
 }
 

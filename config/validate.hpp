@@ -19,6 +19,9 @@ struct mistake {
 
 [[nodiscard]] std::optional<mistake> find_mistake(const settings& all);
 
+// Whether the monitoring port listens where other machines reach it, and asks nobody who they are.
+[[nodiscard]] bool is_open_to_all(const monitoring_settings& monitoring);
+
 // What is allowed and probably not meant.
 [[nodiscard]] std::vector<std::string> find_doubts(const settings& all);
 

@@ -70,6 +70,7 @@ int check(const std::string& file, const command_line& with) {
     const auto& settings = found.content.settings;
     check_files("postgres.tls", settings.postgres.tls, found, with.env);
     check_files("kv.tls", settings.kv.tls, found, with.env);
+    check_files("monitoring.tls", settings.monitoring.tls, found, with.env);
     with.out << "configuration is fine: "
              << (found.file.empty() ? "DATABASE_URL and defaults" : found.file) << '\n';
     print_listeners(with.out, "postgres", settings.postgres.listen);

@@ -117,6 +117,18 @@ TEST(diff, key_value_users_are_live) {
     EXPECT_TRUE(diff(one_of_each(), after).restart.empty());
 }
 
+TEST(diff, monitoring_is_live_except_where_it_listens) {
+    settings after;
+    after.monitoring.token = "x";
+    after.monitoring.users["alice"].password = "y";
+    after.monitoring.tls.mode = tls_mode::require;
+    after.monitoring.tls.certificate = "new.pem";
+    const auto out = diff(settings{}, after);
+    EXPECT_EQ(out.restart, keys{"monitoring.tls.mode"});
+    EXPECT_EQ(out.live,
+              (keys{"monitoring.token", "monitoring.tls.certificate", "monitoring.users.alice"}));
+}
+
 // Changes one field alone; whatever row it has must report it, and no other row may.
 TEST(diff, every_scalar_row_reports_its_own_change_only) {
     for (const auto& row : global_fields()) {
@@ -124,7 +136,7 @@ TEST(diff, every_scalar_row_reports_its_own_change_only) {
         if (row.traits.is_list) {
             row.read(after, row.key.ends_with("listen") ? "127.0.0.1:1" : "x");
         } else {
-            for (const auto* value : {"3", "3s", "off", "session", "debug", "json", "trust",
+            for (const auto* value : {"3", "3s", "off", "on", "session", "debug", "json", "trust",
                                       "require", "always", "file.pem"}) {
                 try {
                     row.read(after, value);
