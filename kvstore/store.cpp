@@ -207,7 +207,8 @@ store::totals store::count() {
         out.keys += one->keys();
         out.bytes += one->bytes();
         if (warning != 0 && one->bytes() > warning) ++out.big;
-        if (one->keys() > 0) out.spaces.push_back({one->id(), one->keys(), one->expiring()});
+        if (one->keys() == 0) continue;
+        out.spaces.push_back({one->id(), one->keys(), one->expiring(), one->bytes()});
     }
     return out;
 }

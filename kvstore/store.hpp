@@ -126,6 +126,7 @@ class store {
             project_id id;
             std::uint64_t keys;
             std::uint64_t expiring;
+            std::uint64_t bytes;
         };
         std::vector<keyspace> spaces;  // resident ones that are not empty
     };

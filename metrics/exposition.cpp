@@ -26,23 +26,6 @@ double as_double(std::uint64_t value) {
     return static_cast<double>(value);
 }
 
-std::string label_value(std::string_view text) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string out;
-    out.reserve(text.size());
-    while (!text.empty()) {
-        const auto length = utf8_length(text);
-        if (length == 0) {
-            const auto byte = static_cast<unsigned char>(text.front());
-            out += {'\\', 'x', digits[byte >> 4], digits[byte & 15U]};
-        } else {
-            out += text.substr(0, length);
-        }
-        text.remove_prefix(std::max<std::size_t>(length, 1));
-    }
-    return out;
-}
-
 // Pools by their labels. A page with the same series twice is rejected as a whole, so pools whose
 // labels come out equal are added up.
 using pool_key = std::pair<std::string, std::string>;
@@ -70,7 +53,7 @@ void add(pool_snapshot& sum, const pool_snapshot& pool) {
 pool_table by_labels(const std::vector<pool_snapshot>& pools) {
     pool_table table;
     for (const auto& pool : pools) {
-        add(table[{label_value(pool.database), label_value(pool.user)}], pool);
+        add(table[{shown_text(pool.database), shown_text(pool.user)}], pool);
     }
     return table;
 }
@@ -355,7 +338,7 @@ void page::about_kv_commands(const kv_snapshot& kv) {
             double sum = 0;
             for (const auto* block : kv.workers)
                 sum += get(block->commands[i]);
-            sample(total, {{"command", label_value(kv.commands[i])}}, sum);
+            sample(total, {{"command", shown_text(kv.commands[i])}}, sum);
         }
     };
     by_command(
@@ -388,7 +371,7 @@ void page::about_process() {
                   MetricType::Counter, as_double(dropped));
     sample(family("sluice_build_info", "Always 1; the label is the version that runs.",
                   MetricType::Gauge),
-           {{"version", label_value(process_.version)}}, 1);
+           {{"version", shown_text(process_.version)}}, 1);
     const auto& usage = process_.usage;
     process_value("process_cpu_seconds_total", "Processor time used, user and system.",
                   MetricType::Counter, usage.cpu_seconds);

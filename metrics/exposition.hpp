@@ -32,6 +32,14 @@ struct client_states {
     std::uint64_t idle = 0;
 };
 
+// How the last attempts to log in upstream went. Not on the page: the dashboard shows it.
+struct upstream_snapshot {
+    bool reached = false;    // a login succeeded and none has failed since
+    std::string sqlstate;    // of the last failure; empty: there was none
+    std::string message;     // and its text
+    double failed_at = 0;    // Unix time
+};
+
 // One database and upstream user, over all workers.
 struct pool_snapshot {
     std::string database;
@@ -45,6 +53,7 @@ struct pool_snapshot {
     std::array<std::uint64_t, pin_reason_names.size()> pinned{};  // clients, by reason
     std::uint64_t listening_clients = 0;
     std::uint64_t listen_connections = 0;
+    upstream_snapshot upstream;
 };
 
 struct process_snapshot {
@@ -91,6 +100,19 @@ struct kv_snapshot {
     double backup_last_success = 0;
     std::uint64_t backup_last_bytes = 0;
     std::uint64_t backup_failures = 0;
+
+    // Not on the page: the dashboard shows them.
+    struct project {
+        std::uint32_t id = 0;
+        std::uint64_t keys = 0;
+        std::uint64_t bytes = 0;
+    };
+    std::vector<project> largest;  // of those in memory, the largest first
+    std::uint64_t known_projects = 0;
+    std::uint64_t max_project_size = 0;  // 0: no limit, here and below
+    std::uint64_t memory = 0;
+    std::uint64_t max_memory = 0;
+    double backup_every_seconds = 0;  // 0: none are scheduled
 };
 
 struct snapshot {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace sluice::metrics {
@@ -28,6 +29,24 @@ constexpr std::size_t utf8_length(std::string_view text) noexcept {
     if (lead == 0xF0 && at(1) < 0x90) return 0;
     if (lead == 0xF4 && at(1) > 0x8F) return 0;
     return 4;
+}
+
+// Text that may be shown anywhere: each byte that is not UTF-8 becomes \xNN.
+inline std::string shown_text(std::string_view text) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string out;
+    out.reserve(text.size());
+    while (!text.empty()) {
+        const auto length = utf8_length(text);
+        if (length == 0) {
+            const auto byte = static_cast<unsigned char>(text.front());
+            out += {'\\', 'x', digits[byte >> 4], digits[byte & 15U]};
+        } else {
+            out += text.substr(0, length);
+        }
+        text.remove_prefix(length == 0 ? 1 : length);
+    }
+    return out;
 }
 
 }  // namespace sluice::metrics

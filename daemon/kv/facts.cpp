@@ -25,6 +25,21 @@ std::string operating_system() {
     return std::string(names.sysname) + " " + names.release + " " + names.machine;
 }
 
+std::vector<metrics::kv_snapshot::project> largest_of(const kvstore::store::totals& all) {
+    constexpr std::size_t most = 20;
+    std::vector<metrics::kv_snapshot::project> out(std::min(most, all.spaces.size()));
+    std::vector<const kvstore::store::totals::keyspace*> order;
+    order.reserve(all.spaces.size());
+    for (const auto& one : all.spaces)
+        order.push_back(&one);
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(out.size()),
+                      order.end(),
+                      [](const auto* one, const auto* other) { return one->bytes > other->bytes; });
+    for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] = {order[i]->id, order[i]->keys, order[i]->bytes};
+    return out;
+}
+
 }  // namespace
 
 // Of this start; clients see by it that the server is another one.
@@ -75,8 +90,16 @@ void kv_service::fill(metrics::snapshot& out) {
     {
         const std::lock_guard lock(settings_mutex_);
         kv.max_clients = settings_.maxclients;
+        kv.max_project_size = settings_.max_project_size;
+        kv.max_memory = settings_.max_memory;
+        if (!settings_.backup.directory.empty()) {
+            kv.backup_every_seconds = std::chrono::duration<double>(settings_.backup.every).count();
+        }
     }
     const auto totals = store.count();
+    kv.known_projects = totals.projects;
+    kv.memory = store.memory();
+    kv.largest = largest_of(totals);
     kv.projects = totals.resident;
     kv.keys = totals.keys;
     kv.stored_bytes = totals.bytes;

@@ -80,15 +80,22 @@ struct pool_entry {
         const std::lock_guard lock(mutex_);
         return last_failure_;
     }
-    void set_last_failure(pool::login_failure failure) {
+    // Unix time in seconds; 0: there was none.
+    [[nodiscard]] double failed_at() const {
+        const std::lock_guard lock(mutex_);
+        return failed_at_;
+    }
+    void set_last_failure(pool::login_failure failure, double unix_time) {
         const std::lock_guard lock(mutex_);
         last_failure_ = std::move(failure);
+        failed_at_ = unix_time;
     }
 
   private:
     mutable std::mutex mutex_;
     std::vector<std::pair<std::string, std::string>> login_over_;  // dbname, user, password
     pool::login_failure last_failure_;
+    double failed_at_ = 0;
 };
 
 }  // namespace sluice::daemon

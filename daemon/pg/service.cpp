@@ -23,6 +23,11 @@ constexpr unsigned helper_threads = 64;
 // that there are too many.
 constexpr std::uint32_t spare_sockets = 1000;
 
+double unix_seconds() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
+
 double random_fraction() {
     thread_local std::minstd_rand random{std::random_device{}()};
     return std::uniform_real_distribution<double>(0.0, 1.0)(random);
@@ -335,7 +340,7 @@ void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result
     if (!result.connection.has_value()) {
         counters.upstream_login_failures.add();
         pool.reached = false;
-        pool.set_last_failure(result.failure);
+        pool.set_last_failure(result.failure, unix_seconds());
         log.warning("server login failed", {{"database", pool.database},
                                             {"user", pool.user},
                                             {"sqlstate", result.failure.sqlstate},
@@ -512,6 +517,8 @@ void pg_service::fill(metrics::snapshot& out) const {
             one.oldest_wait_seconds =
                 std::chrono::duration<double>(now - figures.oldest_waiter).count();
         }
+        const auto failure = pool->last_failure();
+        one.upstream = {pool->reached, failure.sqlstate, failure.message, pool->failed_at()};
         out.pools.push_back(std::move(one));
     }
 }
