@@ -17,7 +17,9 @@
 #include "config/diff.hpp"
 #include "config/environment.hpp"
 #include "config/load.hpp"
+#include "config/validate.hpp"
 #include "daemon/control.hpp"
+#include "daemon/http/dashboard/dashboard.hpp"
 #include "daemon/http/monitoring.hpp"
 #include "daemon/kv/service.hpp"
 #include "daemon/log.hpp"
@@ -49,6 +51,11 @@ void raise_descriptor_limit() {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+double unix_seconds() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
+
 unsigned worker_count(const config::settings& settings) {
     if (settings.workers != 0) return settings.workers;
     return std::max(1U, std::thread::hardware_concurrency());
@@ -67,6 +74,10 @@ class app final : public monitoring_source, public control {
   private:
     std::string render_metrics() override;
     struct readiness readiness() override;
+    std::string render_status(bool with_statements) override;
+    std::string render_history(double since) override;
+    metrics::snapshot look();
+    reading read_now();
 
     void build();
     void listen();
@@ -91,6 +102,7 @@ class app final : public monitoring_source, public control {
     std::unique_ptr<kv_service> kv_;  // none: the key-value port is off
     std::vector<std::unique_ptr<net::listener>> listeners_;
     std::unique_ptr<monitoring_server> monitoring_;
+    dashboard dashboard_;
     std::unique_ptr<boost::asio::signal_set> signals_;
     net::clock_time shutdown_due_ = net::clock_time::max();
     net::clock_time last_log_tick_{};
@@ -129,6 +141,7 @@ void app::tick() {
             last_log_tick_ = now;
             log_.tick();
         }
+        dashboard_.tick({now, unix_seconds()}, [this] { return read_now(); });
         if (!check_shutdown(now)) tick();
     });
 }
@@ -154,7 +167,7 @@ void app::listen() {
         log_.info("listening for postgres clients", {{"on", text_of(address)}});
     }
     listen_for_kv(loop);
-    monitoring_ = std::make_unique<monitoring_server>(io_, current_.monitoring.listen, *this, log_);
+    monitoring_ = std::make_unique<monitoring_server>(io_, current_.monitoring, *this, log_);
     monitoring_->start();
     for (const auto& address : current_.monitoring.listen) {
         log_.info("listening for monitoring", {{"on", text_of(address)}});
@@ -233,7 +246,13 @@ void app::reload_now(const std::function<void(const reload_result&)>& done) {
             next.postgres.listen = before.postgres.listen;
             next.postgres.auth_type = before.postgres.auth_type;
             next.postgres.databases = before.postgres.databases;
-            next.monitoring = before.monitoring;
+            next.monitoring.listen = before.monitoring.listen;
+            next.monitoring.tls.mode = before.monitoring.tls.mode;
+            if (config::is_open_to_all(next.monitoring) && !next.monitoring.allow_anonymous) {
+                throw std::runtime_error(
+                    "the monitoring port would be open to everybody: only a restart changes where "
+                    "it listens");
+            }
             for (auto& [name, database] : next.postgres.databases) {
                 const auto at = loaded.settings.postgres.databases.find(name);
                 if (at == loaded.settings.postgres.databases.end()) continue;
@@ -252,11 +271,13 @@ void app::reload_now(const std::function<void(const reload_result&)>& done) {
             next.kv.tls.mode = before.kv.tls.mode;
             const auto fresh = std::make_shared<const directory>(next);
             const auto kv_tls = kv_service::load_tls(next.kv);
-            boost::asio::post(io_, [this, done, fresh, next, kv_tls, changed] {
+            const auto monitoring_tls = monitoring_server::load_tls(next.monitoring);
+            boost::asio::post(io_, [this, done, fresh, next, kv_tls, monitoring_tls, changed] {
                 current_ = next;
                 log_.configure(next.log);
                 service_->replace_directory(fresh);
                 if (kv_ != nullptr) kv_->configure(next.kv, kv_tls);
+                monitoring_->configure(next.monitoring, monitoring_tls);
                 log_.info("configuration reloaded", {{"changed", changed.live.size()}});
                 systemd::notify_ready("serving");
                 done({{}, changed.live, changed.restart});
@@ -355,13 +376,33 @@ int app::run() {
     return exit_code_;
 }
 
-std::string app::render_metrics() {
+metrics::snapshot app::look() {
     metrics::snapshot out;
     out.process.version = version;
     out.process.usage = metrics::read_process_usage();
     service_->fill(out);
     if (kv_ != nullptr) kv_->fill(out);
-    return metrics::render(out);
+    return out;
+}
+
+std::string app::render_metrics() {
+    return metrics::render(look());
+}
+
+reading app::read_now() {
+    auto out = read(look());
+    out.ready = service_->ready(out.why_not);
+    return out;
+}
+
+std::string app::render_status(bool with_statements) {
+    std::optional<std::vector<pool::statement_total>> statements;
+    if (with_statements) statements.emplace();
+    return dashboard_.status(read_now(), unix_seconds(), std::move(statements));
+}
+
+std::string app::render_history(double since) {
+    return dashboard_.recent(since, unix_seconds());
 }
 
 struct readiness app::readiness() {

@@ -10,8 +10,11 @@
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/basic_stream.hpp>
+#include <boost/beast/core/detect_ssl.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/intrusive/list.hpp>
@@ -21,6 +24,8 @@
 #include <string_view>
 #include <utility>
 
+#include "daemon/http/access.hpp"
+#include "daemon/http/pages.hpp"
 #include "daemon/net/listener.hpp"
 
 namespace sluice::daemon {
@@ -38,64 +43,28 @@ using tcp_socket = asio::basic_stream_socket<tcp, executor>;
 using tcp_acceptor = asio::basic_socket_acceptor<tcp, executor>;
 using timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                          asio::wait_traits<std::chrono::steady_clock>, executor>;
+using tcp_stream = beast::basic_stream<tcp, executor>;
+using tls_stream = asio::ssl::stream<tcp_stream&>;
 using request = http::request<http::string_body>;
-using response = http::response<http::string_body>;
 template <class T>
 using awaitable = asio::awaitable<T, executor>;
 
 constexpr auto no_throw = asio::as_tuple(asio::use_awaitable_t<executor>{});
 
-constexpr std::string_view plain_text = "text/plain; charset=utf-8";
-constexpr std::string_view metrics_text = "text/plain; version=0.0.4; charset=utf-8";
-constexpr std::string_view html = "text/html; charset=utf-8";
-
-constexpr std::string_view front_page = R"(<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>sluice</title></head>
-<body>
-<h1>sluice</h1>
-<ul>
-<li><a href="/metrics">/metrics</a>: for Prometheus</li>
-<li><a href="/healthz">/healthz</a>: the process is alive</li>
-<li><a href="/readyz">/readyz</a>: it can serve clients, or why it cannot</li>
-</ul>
-</body>
-</html>
-)";
-
-struct page {
-    http::status status = http::status::ok;
-    std::string_view type = plain_text;
-    std::string text;
-};
-
-enum class after_reply { keep_alive, close };
-
-response make_response(page content, unsigned version, http::verb method, after_reply after) {
-    response reply(content.status, version);
-    reply.set(http::field::server, "sluice");
-    reply.set(http::field::content_type,
-              beast::string_view(content.type.data(), content.type.size()));
-    reply.set(http::field::cache_control, "no-store");
-    reply.set("X-Content-Type-Options", "nosniff");
-    if (content.status == http::status::method_not_allowed) {
-        reply.set(http::field::allow, "GET, HEAD");
-    }
-    reply.keep_alive(after == after_reply::keep_alive);
-    reply.content_length(content.text.size());
-    // To HEAD the length is told and the body is not sent.
-    if (method != http::verb::head) reply.body() = std::move(content.text);
-    return reply;
+page refusal(http::status status, const char* text) {
+    page out;
+    out.status = status;
+    out.text = text;
+    return out;
 }
 
 // What a request that cannot be read is answered with; nothing for a peer that is gone or too slow.
-std::optional<page> page_for(const error_code& read_error) {
+std::optional<page> page_for_error(const error_code& read_error) {
     if (read_error == http::error::header_limit) {
-        return page{http::status::request_header_fields_too_large, plain_text,
-                    "request header too large\n"};
+        return refusal(http::status::request_header_fields_too_large, "request header too large\n");
     }
     if (read_error == http::error::body_limit) {
-        return page{http::status::payload_too_large, plain_text, "request body too large\n"};
+        return refusal(http::status::payload_too_large, "request body too large\n");
     }
     const bool from_parser =
         read_error.category() == make_error_code(http::error::bad_value).category();
@@ -103,7 +72,41 @@ std::optional<page> page_for(const error_code& read_error) {
         read_error == http::error::partial_message) {
         return std::nullopt;
     }
-    return page{http::status::bad_request, plain_text, "bad request\n"};
+    return refusal(http::status::bad_request, "bad request\n");
+}
+
+// An address as the limit on wrong answers counts it: whoever has one of IPv6 has 2^64 of them.
+std::string key_of(const asio::ip::address& peer) {
+    if (!peer.is_v6()) return peer.to_string();
+    const auto& v6 = peer.to_v6();
+    if (v6.is_v4_mapped()) {
+        return asio::ip::make_address_v4(asio::ip::v4_mapped, v6).to_string();
+    }
+    auto bytes = v6.to_bytes();
+    std::fill(bytes.begin() + 8, bytes.end(), static_cast<unsigned char>(0));
+    return asio::ip::address_v6(bytes).to_string();
+}
+
+bool is_loopback(const asio::ip::address& peer) {
+    if (peer.is_v6() && peer.to_v6().is_v4_mapped()) {
+        return asio::ip::make_address_v4(asio::ip::v4_mapped, peer.to_v6()).is_loopback();
+    }
+    return peer.is_loopback();
+}
+
+constexpr unsigned char http_1_1[] = "\x08http/1.1";
+
+// A client that offers protocols and not this one gets it all the same: it is the only one there
+// is.
+int select_http(SSL*, const unsigned char** out, unsigned char* out_length, const unsigned char* in,
+                unsigned in_length, void*) {
+    unsigned char* chosen = nullptr;
+    if (SSL_select_next_proto(&chosen, out_length, http_1_1, sizeof http_1_1 - 1, in, in_length) !=
+        OPENSSL_NPN_NEGOTIATED) {
+        return SSL_TLSEXT_ERR_NOACK;
+    }
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
 }
 
 }  // namespace
@@ -111,12 +114,21 @@ std::optional<page> page_for(const error_code& read_error) {
 // Shared by the server's handle and its coroutines, so that either may end first.
 class monitoring_server::core : public std::enable_shared_from_this<core> {
   public:
-    core(asio::io_context& io, std::vector<config::listen_address> addresses,
+    core(asio::io_context& io, const config::monitoring_settings& settings,
          monitoring_source& source, logger& log, monitoring_limits limits)
-        : io_(io), addresses_(std::move(addresses)), source_(source), log_(log), limits_(limits) {}
+        : io_(io),
+          addresses_(settings.listen),
+          source_(source),
+          log_(log),
+          limits_(limits),
+          access_(settings),
+          tls_mode_(settings.tls.mode),
+          tls_(load_tls(settings)) {}
 
     void start();
     void stop() noexcept;
+    void configure(const config::monitoring_settings& settings,
+                   std::shared_ptr<const net::tls_context> tls);
     [[nodiscard]] std::vector<std::uint16_t> ports() const;
     [[nodiscard]] std::size_t connections() const noexcept { return sessions_.size(); }
 
@@ -133,6 +145,12 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
             : owner(std::move(of)),
               stream(std::move(socket)),
               buffer(owner->limits_.header_bytes + owner->limits_.body_bytes + 4096) {
+            error_code ec;
+            const auto from = stream.socket().remote_endpoint(ec);
+            if (!ec) {
+                peer = key_of(from.address());
+                is_loopback = daemon::is_loopback(from.address());
+            }
             owner->sessions_.push_back(*this);
         }
         ~session() { owner->sessions_.erase(owner->sessions_.iterator_to(*this)); }
@@ -140,8 +158,11 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
         session& operator=(const session&) = delete;
 
         std::shared_ptr<core> owner;
-        beast::basic_stream<tcp, executor> stream;
+        tcp_stream stream;
         beast::flat_buffer buffer;
+        std::string peer;
+        bool is_loopback = false;
+        bool has_certificate = false;
     };
 
     // Coroutines end here; what they throw (no memory, a source that fails) costs one connection.
@@ -151,10 +172,13 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
     };
 
     void listen(const config::listen_address& address);
-    page page_of(std::string_view path);
-    response answer(const request& asked);
+    monitoring_response answer(const session& with, const request& asked);
     static awaitable<void> accept(std::shared_ptr<core> self, std::shared_ptr<listener> from);
-    static awaitable<void> serve(std::shared_ptr<session> self);
+    static awaitable<void> begin(std::shared_ptr<session> self);
+    static awaitable<void> serve_tls(std::shared_ptr<session> self);
+    static awaitable<void> serve_plain(std::shared_ptr<session> self);
+    template <class Stream>
+    static awaitable<void> serve(std::shared_ptr<session> self, Stream& stream);
     static awaitable<void> linger(std::shared_ptr<session> self);
 
     asio::io_context& io_;
@@ -162,6 +186,9 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
     monitoring_source& source_;
     logger& log_;
     monitoring_limits limits_;
+    monitoring_access access_;
+    const config::tls_mode tls_mode_;
+    std::shared_ptr<const net::tls_context> tls_;
     bool stopped_ = false;
     std::vector<std::shared_ptr<listener>> listeners_;
     intrusive::list<session> sessions_;
@@ -248,11 +275,65 @@ awaitable<void> monitoring_server::core::accept(std::shared_ptr<core> self,
         socket.set_option(tcp::no_delay(true), ignored);
         auto opened = std::make_shared<session>(self, std::move(socket));
         ended on_end{self};
-        asio::co_spawn(self->io_.get_executor(), serve(std::move(opened)), std::move(on_end));
+        asio::co_spawn(self->io_.get_executor(), begin(std::move(opened)), std::move(on_end));
     }
 }
 
-awaitable<void> monitoring_server::core::serve(std::shared_ptr<session> self) {
+// Finds out whether the client speaks TLS, where it may.
+awaitable<void> monitoring_server::core::begin(std::shared_ptr<session> self) {
+    auto& owner = *self->owner;
+    if (owner.tls_ == nullptr) {
+        co_await serve_plain(std::move(self));
+        co_return;
+    }
+    self->stream.expires_after(owner.limits_.read_timeout);
+    auto [ec, is_tls] = co_await beast::async_detect_ssl(self->stream, self->buffer, no_throw);
+    if (ec || owner.stopped_) co_return;
+    if (is_tls) {
+        co_await serve_tls(std::move(self));
+    } else if (owner.tls_mode_ == config::tls_mode::allow) {
+        co_await serve_plain(std::move(self));
+    } else {
+        auto reply = make_response(
+            refusal(http::status::bad_request, "this port speaks TLS only: use https\n"), 11,
+            http::verb::get, after_reply::close);
+        self->stream.expires_after(owner.limits_.write_timeout);
+        auto [failed, sent] = co_await http::async_write(self->stream, reply, no_throw);
+        if (!failed) co_await linger(std::move(self));
+    }
+}
+
+awaitable<void> monitoring_server::core::serve_plain(std::shared_ptr<session> self) {
+    auto& stream = self->stream;
+    co_await serve(self, stream);
+    if (stream.socket().is_open()) co_await linger(std::move(self));
+}
+
+awaitable<void> monitoring_server::core::serve_tls(std::shared_ptr<session> self) {
+    auto& owner = *self->owner;
+    // A context of Asio's owns what it is made from, so the certificate's is counted once more.
+    const auto settings = owner.tls_;
+    SSL_CTX_up_ref(settings->get());
+    asio::ssl::context context(settings->get());
+    tls_stream stream(self->stream, context);
+    self->stream.expires_after(owner.limits_.read_timeout);
+    auto [ec, used] = co_await stream.async_handshake(asio::ssl::stream_base::server,
+                                                      self->buffer.data(), no_throw);
+    if (ec || owner.stopped_) co_return;
+    self->buffer.consume(used);
+    auto* const ssl = stream.native_handle();
+    self->has_certificate =
+        SSL_get0_peer_certificate(ssl) != nullptr && SSL_get_verify_result(ssl) == X509_V_OK;
+    co_await serve(self, stream);
+    if (owner.stopped_ || !self->stream.socket().is_open()) co_return;
+    self->stream.expires_after(std::chrono::seconds(1));
+    auto [ignored] = co_await stream.async_shutdown(no_throw);
+    if (self->stream.socket().is_open()) co_await linger(std::move(self));
+}
+
+// Until the client or a response ends it, or something fails: then the socket is closed.
+template <class Stream>
+awaitable<void> monitoring_server::core::serve(std::shared_ptr<session> self, Stream& stream) {
     auto& owner = *self->owner;
     for (;;) {
         http::request_parser<http::string_body> parser;
@@ -260,23 +341,24 @@ awaitable<void> monitoring_server::core::serve(std::shared_ptr<session> self) {
         parser.body_limit(owner.limits_.body_bytes);
         self->stream.expires_after(owner.limits_.read_timeout);
         auto [read_error, received] =
-            co_await http::async_read(self->stream, self->buffer, parser, no_throw);
+            co_await http::async_read(stream, self->buffer, parser, no_throw);
         if (owner.stopped_) co_return;
 
-        response reply;
+        monitoring_response reply;
         if (!read_error) {
-            reply = owner.answer(parser.get());
-        } else if (auto refusal = page_for(read_error)) {
-            reply = make_response(std::move(*refusal), 11, http::verb::get, after_reply::close);
+            reply = owner.answer(*self, parser.get());
+        } else if (auto refused = page_for_error(read_error)) {
+            reply = make_response(std::move(*refused), 11, http::verb::get, after_reply::close);
         } else {
-            co_return;
+            break;
         }
         self->stream.expires_after(owner.limits_.write_timeout);
-        auto [write_error, sent] = co_await http::async_write(self->stream, reply, no_throw);
-        if (write_error || owner.stopped_) co_return;
-        if (reply.need_eof() || !reply.keep_alive()) break;
+        auto [write_error, sent] = co_await http::async_write(stream, reply, no_throw);
+        if (owner.stopped_) co_return;
+        if (write_error) break;
+        if (reply.need_eof() || !reply.keep_alive()) co_return;
     }
-    co_await linger(std::move(self));
+    self->stream.close();
 }
 
 // Ends a connection so that the peer gets the reply: closing while it still sends would reset the
@@ -294,34 +376,47 @@ awaitable<void> monitoring_server::core::linger(std::shared_ptr<session> self) {
     }
 }
 
-response monitoring_server::core::answer(const request& asked) {
-    const auto target = asked.target();
-    const std::string_view path(target.data(), std::min(target.find('?'), target.size()));
+monitoring_response monitoring_server::core::answer(const session& with, const request& asked) {
+    const auto text = [](beast::string_view from) {
+        return std::string_view(from.data(), from.size());
+    };
     const bool reads = asked.method() == http::verb::get || asked.method() == http::verb::head;
-    page content = reads
-                       ? page_of(path)
-                       : page{http::status::method_not_allowed, plain_text, "only GET and HEAD\n"};
+    page content;
+    if (reads) {
+        visitor who;
+        who.access = access_.check(text(asked[http::field::authorization]), with.peer,
+                                   std::chrono::steady_clock::now());
+        who.has_certificate = with.has_certificate;
+        who.is_local = with.is_loopback && is_local_host(text(asked[http::field::host]));
+        who.is_script = text(asked["X-Requested-With"]) == "sluice-dashboard";
+        content = page_for(text(asked.target()), who, access_, source_);
+    } else {
+        content = refusal(http::status::method_not_allowed, "only GET and HEAD\n");
+    }
     return make_response(std::move(content), asked.version(), asked.method(),
                          asked.keep_alive() ? after_reply::keep_alive : after_reply::close);
 }
 
-page monitoring_server::core::page_of(std::string_view path) {
-    if (path == "/metrics") return {http::status::ok, metrics_text, source_.render_metrics()};
-    if (path == "/healthz") return {http::status::ok, plain_text, "ok\n"};
-    if (path == "/readyz") {
-        auto state = source_.readiness();
-        if (state.ready) return {http::status::ok, plain_text, "ready\n"};
-        return {http::status::service_unavailable, plain_text, std::move(state.why) + "\n"};
-    }
-    if (path == "/") return {http::status::ok, html, std::string(front_page)};
-    return {http::status::not_found, plain_text, "not found\n"};
+void monitoring_server::core::configure(const config::monitoring_settings& settings,
+                                        std::shared_ptr<const net::tls_context> tls) {
+    access_.configure(settings);
+    if (tls_ != nullptr && tls != nullptr) tls_ = std::move(tls);
+}
+
+std::shared_ptr<const net::tls_context> monitoring_server::load_tls(
+    const config::monitoring_settings& settings) {
+    if (settings.tls.mode == config::tls_mode::disable) return nullptr;
+    auto made =
+        std::make_shared<const net::tls_context>(settings.tls, !settings.tls.client_ca.empty());
+    SSL_CTX_set_alpn_select_cb(made->get(), &select_http, nullptr);
+    return made;
 }
 
 monitoring_server::monitoring_server(asio::io_context& io,
-                                     std::vector<config::listen_address> addresses,
+                                     const config::monitoring_settings& settings,
                                      monitoring_source& source, logger& log,
                                      monitoring_limits limits)
-    : core_(std::make_shared<core>(io, std::move(addresses), source, log, limits)) {}
+    : core_(std::make_shared<core>(io, settings, source, log, limits)) {}
 
 monitoring_server::~monitoring_server() {
     stop();
@@ -332,6 +427,10 @@ void monitoring_server::start() {
 }
 void monitoring_server::stop() noexcept {
     core_->stop();
+}
+void monitoring_server::configure(const config::monitoring_settings& settings,
+                                  std::shared_ptr<const net::tls_context> tls) {
+    core_->configure(settings, std::move(tls));
 }
 std::vector<std::uint16_t> monitoring_server::ports() const {
     return core_->ports();

@@ -1,4 +1,5 @@
-// The monitoring port: GET and HEAD of /metrics, /healthz, /readyz and a page with links at /.
+// The monitoring port: GET and HEAD of the dashboard at /, what it reads (/api/status and
+// /api/history), /metrics, /healthz and /readyz; over TLS, and to those who may, if so configured.
 // Everything, stop() included, happens on the thread that runs the io_context. The io_context, the
 // source and the logger outlive the server and the last turn of the io_context; after stop() the
 // source is not asked any more. start() throws when an address cannot be bound; afterwards nothing
@@ -15,6 +16,7 @@
 
 #include "config/schema.hpp"
 #include "daemon/log.hpp"
+#include "daemon/net/tls_context.hpp"
 
 namespace sluice::daemon {
 
@@ -29,6 +31,9 @@ class monitoring_source {
     virtual ~monitoring_source() = default;
     virtual std::string render_metrics() = 0;
     virtual struct readiness readiness() = 0;
+    // JSON for the dashboard: docs/dashboard.md. Statements only for those who may see them.
+    virtual std::string render_status(bool with_statements) = 0;
+    virtual std::string render_history(double since) = 0;
 };
 
 struct monitoring_limits {
@@ -41,7 +46,8 @@ struct monitoring_limits {
 
 class monitoring_server {
   public:
-    monitoring_server(boost::asio::io_context& io, std::vector<config::listen_address> addresses,
+    // Throws std::runtime_error for certificates that cannot be used.
+    monitoring_server(boost::asio::io_context& io, const config::monitoring_settings& settings,
                       monitoring_source& source, logger& log, monitoring_limits limits = {});
     ~monitoring_server();  // as stop()
     monitoring_server(const monitoring_server&) = delete;
@@ -49,6 +55,14 @@ class monitoring_server {
 
     void start();
     void stop() noexcept;  // closes listeners and connections; a second time does nothing
+
+    // For a reload: token, users and certificates, for requests and connections from now on. Where
+    // it listens, and whether over TLS, stays. `tls` is load_tls() of the same settings.
+    void configure(const config::monitoring_settings& settings,
+                   std::shared_ptr<const net::tls_context> tls);
+    // Reads the certificate's files, on any thread; null without TLS. Throws std::runtime_error.
+    [[nodiscard]] static std::shared_ptr<const net::tls_context> load_tls(
+        const config::monitoring_settings& settings);
 
     // One for each bound address, in order; tells what port 0 became.
     [[nodiscard]] std::vector<std::uint16_t> ports() const;

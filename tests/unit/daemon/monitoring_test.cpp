@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/http/access.hpp"
+
 namespace sluice::daemon {
 namespace {
 
@@ -31,6 +33,12 @@ using namespace std::chrono_literals;
 
 config::listen_address loopback(std::uint16_t port = 0) {
     return {config::listen_address::kind::tcp, "127.0.0.1", {}, port};
+}
+
+config::monitoring_settings listening_on(std::vector<config::listen_address> addresses) {
+    config::monitoring_settings out;
+    out.listen = std::move(addresses);
+    return out;
 }
 
 class client {
@@ -86,8 +94,8 @@ class client {
         return out;
     }
 
-    std::string get(const std::string& target) {
-        send("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    std::string get(const std::string& target, const std::string& headers = {}) {
+        send("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n");
         return response();
     }
 
@@ -122,6 +130,10 @@ struct fake_source final : monitoring_source {
     struct readiness readiness() override {
         return {is_ready, "upstream unreachable"};
     }
+    std::string render_status(bool with_statements) override {
+        return with_statements ? "{\"statements\":[]}\n" : "{}\n";
+    }
+    std::string render_history(double since) override { return std::to_string(since); }
     std::atomic<bool> fails = false;
     std::atomic<bool> is_ready = false;
     std::atomic<std::size_t> padding = 0;
@@ -130,7 +142,8 @@ struct fake_source final : monitoring_source {
 class monitoring : public ::testing::Test {
   protected:
     void start(monitoring_limits limits = {}) {
-        server_.emplace(io_, std::vector{loopback()}, source_, *log_, limits);
+        settings_.listen = {loopback()};
+        server_.emplace(io_, settings_, source_, *log_, limits);
         server_->start();
         port_ = server_->ports().at(0);
         thread_ = std::thread([this] { io_.run(); });
@@ -172,6 +185,7 @@ class monitoring : public ::testing::Test {
         return {text.data(), n > 0 ? static_cast<std::size_t>(n) : 0U};
     }
 
+    config::monitoring_settings settings_;
     int log_file_ = ::memfd_create("log", MFD_CLOEXEC);
     std::optional<logger> log_;
     fake_source source_;
@@ -209,13 +223,133 @@ TEST_F(monitoring, readiness_says_why_not) {
     EXPECT_EQ(body_of(reply), "ready\n");
 }
 
-TEST_F(monitoring, front_page_links_to_the_others) {
+TEST_F(monitoring, front_page_is_the_dashboard_under_a_strict_policy) {
     start();
     const auto reply = client(port_).get("/");
     EXPECT_EQ(status_of(reply), "200");
     EXPECT_NE(reply.find("Content-Type: text/html"), std::string::npos);
-    for (const auto* path : {"/metrics", "/healthz", "/readyz"}) {
-        EXPECT_NE(reply.find("href=\"" + std::string(path) + "\""), std::string::npos);
+    for (const auto* part : {"Content-Security-Policy: default-src 'none'; style-src 'sha256-",
+                             "X-Content-Type-Options: nosniff", "Referrer-Policy: no-referrer",
+                             "frame-ancestors 'none'"}) {
+        EXPECT_NE(reply.find(part), std::string::npos) << part;
+    }
+    EXPECT_EQ(reply.find("unsafe-inline"), std::string::npos);
+    EXPECT_EQ(body_of(reply).find("https://"), std::string::npos);
+}
+
+TEST_F(monitoring, json_is_served_and_since_is_read) {
+    start();
+    client peer(port_);
+    const auto status = peer.get("/api/status");
+    EXPECT_NE(status.find("Content-Type: application/json"), std::string::npos);
+    EXPECT_EQ(body_of(peer.get("/api/history")), "0.000000");
+    EXPECT_EQ(body_of(peer.get("/api/history?a=b&since=12.5")), "12.500000");
+    for (const auto* bad : {"?since=", "?since=x", "?since=nan", "?since=1e999", "?sincee=3"}) {
+        EXPECT_EQ(body_of(peer.get("/api/history" + std::string(bad))), "0.000000") << bad;
+    }
+}
+
+// A page of elsewhere whose name was made to mean 127.0.0.1 still sends its own name.
+TEST_F(monitoring, statements_are_shown_to_those_who_come_from_here_by_address) {
+    start();
+    client peer(port_);
+    const auto ask = [&](const std::string& host) {
+        peer.send("GET /api/status HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
+        return body_of(peer.response());
+    };
+    for (const auto* host : {"127.0.0.1:9127", "localhost", "localhost:1", "[::1]:9127"}) {
+        EXPECT_EQ(ask(host), "{\"statements\":[]}\n") << host;
+    }
+    for (const auto* host : {"evil.example", "127.0.0.1.evil.example", "localhost.evil", ""}) {
+        EXPECT_EQ(ask(host), "{}\n") << host;
+    }
+}
+
+TEST_F(monitoring, token_opens_everything_and_nothing_else_does) {
+    settings_.token = "right";
+    start();
+    client peer(port_);
+    for (const auto* path : {"/metrics", "/api/status", "/api/history"}) {
+        const auto none = peer.get(path);
+        EXPECT_EQ(status_of(none), "401") << path;
+        EXPECT_NE(none.find("WWW-Authenticate: Bearer realm=\"sluice\""), std::string::npos);
+        EXPECT_EQ(none.find("Basic"), std::string::npos);
+        EXPECT_EQ(status_of(peer.get(path, "Authorization: Bearer right\r\n")), "200") << path;
+        EXPECT_EQ(status_of(peer.get(path, "authorization: bearer right\r\n")), "200") << path;
+    }
+    EXPECT_EQ(status_of(peer.get("/metrics", "Authorization: Bearer wrong\r\n")), "401");
+    EXPECT_EQ(status_of(peer.get("/", "")), "200");
+    EXPECT_EQ(body_of(peer.get("/api/status", "Authorization: Bearer right\r\n")),
+              "{\"statements\":[]}\n");
+}
+
+TEST_F(monitoring, health_needs_no_credentials_and_tells_no_reason_without) {
+    settings_.token = "right";
+    start();
+    client peer(port_);
+    EXPECT_EQ(body_of(peer.get("/healthz")), "ok\n");
+    EXPECT_EQ(body_of(peer.get("/readyz")), "not ready\n");
+    EXPECT_EQ(body_of(peer.get("/readyz", "Authorization: Bearer right\r\n")),
+              "upstream unreachable\n");
+}
+
+TEST_F(monitoring, users_are_asked_by_the_browser_but_not_behind_the_page) {
+    settings_.users["alice"].password = "right";
+    start();
+    client peer(port_);
+    const auto front = peer.get("/");
+    EXPECT_EQ(status_of(front), "401");
+    EXPECT_NE(front.find("WWW-Authenticate: Basic realm=\"sluice\", charset=\"UTF-8\""),
+              std::string::npos);
+    const std::string right = "Authorization: Basic YWxpY2U6cmlnaHQ=\r\n";
+    EXPECT_EQ(status_of(peer.get("/", right)), "200");
+    EXPECT_EQ(status_of(peer.get("/metrics", right)), "200");
+    const auto script = peer.get("/api/status", "X-Requested-With: sluice-dashboard\r\n");
+    EXPECT_EQ(status_of(script), "401");
+    EXPECT_EQ(script.find("Basic"), std::string::npos);
+    EXPECT_NE(script.find("\"password\":true"), std::string::npos);
+}
+
+TEST_F(monitoring, address_that_guesses_is_told_to_wait) {
+    settings_.token = "right";
+    start();
+    client peer(port_);
+    EXPECT_EQ(status_of(peer.get("/metrics", "Authorization: Bearer right\r\n")), "200");
+    for (unsigned i = 0; i < monitoring_access::most_failures; ++i) {
+        EXPECT_EQ(status_of(peer.get("/metrics", "Authorization: Bearer wrong\r\n")), "401");
+    }
+    const auto limited = peer.get("/metrics", "Authorization: Bearer other\r\n");
+    EXPECT_EQ(status_of(limited), "429");
+    EXPECT_NE(limited.find("Retry-After: 60\r\n"), std::string::npos);
+    EXPECT_EQ(status_of(peer.get("/healthz")), "200");
+}
+
+TEST_F(monitoring, configuration_changes_for_the_next_request) {
+    settings_.token = "old";
+    start();
+    client peer(port_);
+    EXPECT_EQ(status_of(peer.get("/metrics", "Authorization: Bearer old\r\n")), "200");
+    std::promise<void> changed;
+    boost::asio::post(io_, [&] {
+        auto next = settings_;
+        next.token = "new";
+        server_->configure(next, nullptr);
+        changed.set_value();
+    });
+    changed.get_future().get();
+    EXPECT_EQ(status_of(peer.get("/metrics", "Authorization: Bearer old\r\n")), "401");
+    EXPECT_EQ(status_of(peer.get("/metrics", "Authorization: Bearer new\r\n")), "200");
+}
+
+TEST_F(monitoring, certificate_that_cannot_be_read_is_named) {
+    auto settings = listening_on({loopback()});
+    settings.tls = {config::tls_mode::require, "/nonexistent/cert.pem", "/nonexistent/key.pem", {}};
+    try {
+        boost::asio::io_context io{1};
+        monitoring_server server(io, settings, source_, *log_);
+        FAIL();
+    } catch (const std::runtime_error& error) {
+        EXPECT_NE(std::string(error.what()).find("/nonexistent/cert.pem"), std::string::npos);
     }
 }
 
@@ -382,7 +516,7 @@ TEST_F(monitoring, stop_closes_listeners_and_connections) {
     EXPECT_EQ(in_request.rest(), "");
     // The port is free again.
     boost::asio::io_context io;
-    monitoring_server next(io, {loopback(port_)}, source_, *log_);
+    monitoring_server next(io, listening_on({loopback(port_)}), source_, *log_);
     EXPECT_NO_THROW(next.start());
 }
 
@@ -400,7 +534,7 @@ TEST_F(monitoring, source_that_throws_costs_one_connection) {
 
 TEST_F(monitoring, destroyed_without_stop_leaves_nothing_behind) {
     boost::asio::io_context io;
-    monitoring_server server(io, {loopback()}, source_, *log_);
+    monitoring_server server(io, listening_on({loopback()}), source_, *log_);
     server.start();
     client peer(server.ports().at(0));
     while (server.connections() == 0)
@@ -409,7 +543,7 @@ TEST_F(monitoring, destroyed_without_stop_leaves_nothing_behind) {
 
 TEST_F(monitoring, every_address_is_bound) {
     boost::asio::io_context io;
-    monitoring_server server(io, {loopback(), loopback()}, source_, *log_);
+    monitoring_server server(io, listening_on({loopback(), loopback()}), source_, *log_);
     server.start();
     const auto ports = server.ports();
     ASSERT_EQ(ports.size(), 2U);
@@ -420,17 +554,18 @@ TEST_F(monitoring, every_address_is_bound) {
 
 TEST_F(monitoring, star_listens_on_every_address) {
     boost::asio::io_context io;
-    monitoring_server server(io, {{config::listen_address::kind::tcp, "*", {}, 0}}, source_, *log_);
+    monitoring_server server(io, listening_on({{config::listen_address::kind::tcp, "*", {}, 0}}),
+                             source_, *log_);
     server.start();
     EXPECT_GE(server.ports().size(), 1U);
 }
 
 TEST_F(monitoring, address_that_cannot_be_bound_is_named) {
     boost::asio::io_context io;
-    monitoring_server holder(io, {loopback()}, source_, *log_);
+    monitoring_server holder(io, listening_on({loopback()}), source_, *log_);
     holder.start();
     const auto taken = holder.ports().at(0);
-    monitoring_server second(io, {loopback(taken)}, source_, *log_);
+    monitoring_server second(io, listening_on({loopback(taken)}), source_, *log_);
     try {
         second.start();
         ADD_FAILURE() << "bound twice";
@@ -438,8 +573,9 @@ TEST_F(monitoring, address_that_cannot_be_bound_is_named) {
         const std::string text = error.what();
         EXPECT_NE(text.find("127.0.0.1:" + std::to_string(taken)), std::string::npos) << text;
     }
-    monitoring_server local(io, {{config::listen_address::kind::unix_socket, {}, "/tmp", 9127}},
-                            source_, *log_);
+    monitoring_server local(
+        io, listening_on({{config::listen_address::kind::unix_socket, {}, "/tmp", 9127}}), source_,
+        *log_);
     EXPECT_THROW(local.start(), std::exception);
 }
 

@@ -1,0 +1,17 @@
+# Writes a C++ file whose string views hold the text of files:
+#   cmake -DOUT=<file.cpp> -DNAMESPACE=<a::b> -DTEXTS="name=file,file|name=file" -P embed.cmake
+set(code "#include <string_view>\n\nnamespace ${NAMESPACE} {\n\n")
+string(REPLACE "|" ";" TEXTS "${TEXTS}")
+foreach(text IN LISTS TEXTS)
+  string(REGEX MATCH "^([a-z_]+)=(.*)$" matched "${text}")
+  set(name ${CMAKE_MATCH_1})
+  string(REPLACE "," ";" files "${CMAKE_MATCH_2}")
+  string(APPEND code "extern const std::string_view ${name};\nconst std::string_view ${name} =")
+  foreach(file IN LISTS files)
+    file(READ ${file} content)
+    string(APPEND code "\n    R\"embedded(${content})embedded\"")
+  endforeach()
+  string(APPEND code ";\n\n")
+endforeach()
+string(APPEND code "}  // namespace ${NAMESPACE}\n")
+file(WRITE ${OUT} "${code}")
