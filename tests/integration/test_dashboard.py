@@ -64,7 +64,7 @@ class Load:
 
     def query(self):
         with psycopg.connect(self.sluice.dsn(), autocommit=True) as conn:
-            while not self.ending.is_set():
+            while not self.ending.wait(0.004):
                 conn.execute("select count(*) from generate_series(1, 2000)")
 
     def fail(self):
@@ -78,7 +78,7 @@ class Load:
     def store(self):
         client = redis.Redis(port=self.sluice.kv_port)
         for i in range(1 << 30):
-            if self.ending.wait(0.001):
+            if self.ending.wait(0.004):
                 return
             client.set(f"key:{i % 500}", "v" * (i % 800))
             client.get(f"key:{i % 700}")
@@ -161,6 +161,7 @@ def test_page_shows_the_figures_of_the_metrics(browser, make_watched):
         assert now == total(families, "pinned_clients", reason=reason), reason
         assert all_of_them == total(families, "pins_total", reason=reason), reason
     assert pins["temporary"] == [1, 1]
+    assert all(row[1] for row in rows(browser, "#errors") + rows(browser, "#pins"))
     store = tiles(browser, "#store-tiles")
     assert number(store["Keys"]) == total(families, "kv_keys") == 20
     project = rows(browser, "#projects")[0]
@@ -516,15 +517,15 @@ def run_pgbench(sluice, *arguments):
 def test_screenshots_under_load(browser, make_watched, load, tmp_path, pg):
     """The pictures of docs/dashboard.md."""
     out = Path(os.environ.get("SLUICE_TEST_SCREENSHOTS", tmp_path))
-    seconds = 150 if "SLUICE_TEST_SCREENSHOTS" in os.environ else 12
-    sluice = make_watched(postgres={"pool_size": 4, "users": {
+    seconds = 240 if "SLUICE_TEST_SCREENSHOTS" in os.environ else 12
+    sluice = make_watched(postgres={"pool_size": 3, "users": {
         name: {"password": f"{name}-secret-{end}"}
         for name, end in (("app", "7Kq"), ("alice", "9Zp"))},
         "databases": {"app": {"url": pg.url()}, "reports": {"url": pg.url(user="alice")}}})
     subprocess.run(["pgbench", "--initialize", "--quiet"], env=pg_environment(pg), check=True,
                    capture_output=True)
     busy = load(sluice)
-    bench = run_pgbench(sluice, "--client=8", f"--time={seconds + 10}", "--rate=120")
+    bench = run_pgbench(sluice, "--client=12", f"--time={seconds * 2}", "--rate=60")
     try:
         keeper = sluice.psycopg(database="reports")
         keeper.execute("create temporary table kept (id int)")

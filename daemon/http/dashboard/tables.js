@@ -107,7 +107,7 @@ const PIN_WORDS = {
   prepared: "statements prepared with SQL", temporary: "temporary tables", cursor: "held cursors",
   lock: "session locks", listening: "LISTEN that cannot be shared", setting: "settings that cannot travel",
   sequence: "values of sequences (currval)", library: "loaded libraries", seed: "a random seed",
-  unknown: "something unknown",
+  process_id: "its process id, written down", unknown: "something unknown",
 };
 
 function showErrors(totals) {

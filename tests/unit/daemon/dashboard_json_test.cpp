@@ -16,6 +16,10 @@ using namespace std::chrono_literals;
 constexpr double some_time = 1.8e9;
 const std::string script = "<script>alert(1)</script>\"'&\\";
 
+json::object object_of(const std::string& text) {
+    return json::parse(text).as_object();
+}
+
 std::string text_at(const json::value& from, const char* path) {
     const auto& value = from.at_pointer(path);
     return value.is_string() ? std::string(value.as_string().c_str()) : json::serialize(value);
@@ -151,6 +155,32 @@ TEST(history_json, has_a_column_for_each_figure_and_null_for_what_is_not_known) 
     EXPECT_EQ(all.at_pointer("/whole/errors").as_object().size(), error_kinds.size());
     const json::value newer = json::parse(board.recent(some_time + 15, some_time));
     EXPECT_EQ(newer.at("times").as_array().size(), 2U);
+}
+
+TEST(history_json, whole_ring_of_a_hundred_pools_stays_bounded) {
+    history past;
+    reading now = healthy();
+    now.pools.clear();
+    for (std::size_t i = 0; i < history::most_pools + 50; ++i) {
+        auto pool = healthy_pool();
+        pool.database = "database_" + std::to_string(i);
+        now.pools.push_back(pool);
+    }
+    std::uint64_t seed = 1;
+    for (std::size_t step = 0; step < history::points + 5; ++step) {
+        for (auto& pool : now.pools) {
+            seed = seed * 6364136223846793005U + 1442695040888963407U;
+            pool.counts.queries += seed >> 54U;
+            pool.counts.query_seconds[seed >> 60U] += seed >> 54U;
+            pool.counts.wait_seconds[(seed >> 50U) & 15U] += 3;
+            pool.clients.waiting = seed >> 62U;
+        }
+        past.add(now, {std::chrono::steady_clock::time_point(step * history::step),
+                       some_time + static_cast<double>(step) * 5.0});
+    }
+    const auto text = history_json(past, 0, some_time);
+    EXPECT_LT(text.size(), 2'000'000U);
+    EXPECT_EQ(object_of(text).at("pools").as_array().size(), history::most_pools);
 }
 
 TEST(health, daemon_without_trouble_is_fine_in_words) {
