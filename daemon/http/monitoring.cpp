@@ -327,7 +327,7 @@ awaitable<void> monitoring_server::core::serve_tls(std::shared_ptr<session> self
     co_await serve(self, stream);
     if (owner.stopped_ || !self->stream.socket().is_open()) co_return;
     self->stream.expires_after(std::chrono::seconds(1));
-    auto [ignored] = co_await stream.async_shutdown(no_throw);
+    [[maybe_unused]] auto [ignored] = co_await stream.async_shutdown(no_throw);
     if (self->stream.socket().is_open()) co_await linger(std::move(self));
 }
 

@@ -525,7 +525,11 @@ def test_screenshots_under_load(browser, make_watched, load, tmp_path, pg):
     subprocess.run(["pgbench", "--initialize", "--quiet"], env=pg_environment(pg), check=True,
                    capture_output=True)
     busy = load(sluice)
-    bench = run_pgbench(sluice, "--client=12", f"--time={seconds * 2}", "--rate=60")
+    slow = tmp_path / "slow.sql"
+    slow.write_text("select pg_sleep(0.2);\n")
+    benches = [run_pgbench(sluice, "--client=4", f"--time={seconds * 2}", "--rate=60"),
+               run_pgbench(sluice, f"--file={slow}", "--client=8", f"--time={seconds * 2}",
+                           "--rate=6")]
     try:
         keeper = sluice.psycopg(database="reports")
         keeper.execute("create temporary table kept (id int)")
@@ -538,8 +542,9 @@ def test_screenshots_under_load(browser, make_watched, load, tmp_path, pg):
             browser.screenshot(out / f"dashboard-{scheme}.png", height=1500, scale=0.7)
             assert (out / f"dashboard-{scheme}.png").stat().st_size > 20_000
     finally:
-        bench.terminate()
-        bench.wait()
+        for bench in benches:
+            bench.terminate()
+            bench.wait()
         busy.stop()
         pg.in_app("drop table if exists pgbench_accounts, pgbench_branches, pgbench_history, "
                   "pgbench_tellers")

@@ -14,6 +14,9 @@ using std::chrono::seconds;
 
 constexpr std::size_t most_pools_named = 3;
 constexpr auto recently = minutes(5);
+constexpr double long_wait = 1;  // seconds
+constexpr double too_long = 10;
+constexpr double nearly_all = 0.9;  // of a pool's connections
 
 std::string count_text(std::uint64_t count, std::string_view one, std::string_view many) {
     return std::to_string(count) + " " + std::string(count == 1 ? one : many);
@@ -158,8 +161,6 @@ void judgement::about_upstreams() {
 }
 
 void judgement::about_waiting() {
-    constexpr double long_wait = 1;
-    constexpr double too_long = 10;
     each_pool(
         [](const auto& pool) {
             return pool.clients.waiting > 0 && pool.oldest_wait_seconds >= long_wait &&
@@ -182,10 +183,9 @@ void judgement::about_waiting() {
 }
 
 void judgement::about_utilization() {
-    constexpr double nearly_all = 0.9;
     each_pool(
         [this](const auto& pool) {
-            if (pool.clients.waiting > 0 && pool.oldest_wait_seconds >= 1) return false;
+            if (pool.clients.waiting > 0 && pool.oldest_wait_seconds >= long_wait) return false;
             const auto used =
                 past_.utilization_within({pool.database, pool.user}, std::chrono::minutes(1));
             return used && *used >= nearly_all && pool.utilization() >= nearly_all;
