@@ -10,7 +10,6 @@ namespace sluice::daemon {
 namespace {
 
 using std::chrono::minutes;
-using std::chrono::seconds;
 
 constexpr std::size_t most_pools_named = 3;
 constexpr auto recently = minutes(5);
