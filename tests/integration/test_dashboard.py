@@ -25,7 +25,8 @@ const rows = [...document.querySelectorAll(arguments[0] + ' tbody tr')];
 return rows.map((row) => [...row.cells].map((cell) => cell.textContent));
 """
 POINTS = """
-const d = [...document.querySelectorAll(arguments[0] + ' .plot path.line')].map((e) => e.getAttribute('d'));
+const lines = [...document.querySelectorAll(arguments[0] + ' .plot path.line')];
+const d = lines.map((e) => e.getAttribute('d'));
 return [d.length, d.join('').length];
 """
 
@@ -318,7 +319,8 @@ def test_dark_and_light_follow_the_system_and_the_switch(browser, make_watched):
 # WCAG's contrast of each text with what is behind it.
 CONTRAST = """
 const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-const luminance = (rgb) => 0.2126 * channel(rgb[0]) + 0.7152 * channel(rgb[1]) + 0.0722 * channel(rgb[2]);
+const luminance = ([red, green, blue]) =>
+  0.2126 * channel(red) + 0.7152 * channel(green) + 0.0722 * channel(blue);
 const parse = (text) => text.match(/[0-9.]+/g).map(Number);
 const behind = (node) => {
   for (let at = node; at; at = at.parentElement) {

@@ -104,7 +104,7 @@ def test_guessing_is_slowed_down_and_health_is_not(make_monitored):
     code, headers, _ = ask(sluice, "/api/status", "Bearer another")
     assert code == 429 and headers["Retry-After"] == "60"
     assert status(sluice, "/healthz") == 200
-    # Whoever has been let in stays in: somebody else on the same address may be the one who guesses.
+    # Whoever was let in stays in: somebody else on the same address may be the one who guesses.
     assert status(sluice, "/metrics", f"Bearer {TOKEN}") == 200
 
 
@@ -183,8 +183,7 @@ def test_client_certificates_are_enough_and_needed(make_kv, server_certificates,
         ask(sluice, "/healthz", context=client_context(authority.ca))
 
 
-def test_connection_that_never_finishes_its_handshake_is_not_in_the_way(make_kv, server_certificates,
-                                                                      authority):
+def test_handshake_that_never_ends_is_in_nobodys_way(make_kv, server_certificates, authority):
     certificate, key = server_certificates["first"]
     sluice = make_kv(monitoring={"tls": {
         "mode": "require", "certificate": str(certificate), "key": str(key)}})
