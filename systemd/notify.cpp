@@ -3,6 +3,8 @@
 #include <systemd/sd-daemon.h>
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <ctime>
 
 namespace sluice::systemd {
@@ -25,10 +27,12 @@ class status_line {
     std::array<char, 256> text_{};
 };
 
+std::atomic<bool> silent{false};
+
 }  // namespace
 
 bool notify_ready(std::string_view status) noexcept {
-    return sd_notifyf(0, "READY=1\nSTATUS=%s", status_line(status).c_str()) > 0;
+    return !silent && sd_notifyf(0, "READY=1\nSTATUS=%s", status_line(status).c_str()) > 0;
 }
 
 bool notify_reloading() noexcept {
@@ -37,15 +41,32 @@ bool notify_reloading() noexcept {
     clock_gettime(CLOCK_MONOTONIC, &now);
     const auto microseconds = static_cast<unsigned long long>(now.tv_sec) * 1'000'000 +
                               static_cast<unsigned long long>(now.tv_nsec) / 1000;
-    return sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading", microseconds) > 0;
+    return !silent &&
+           sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading", microseconds) > 0;
 }
 
 bool notify_stopping(std::string_view status) noexcept {
-    return sd_notifyf(0, "STOPPING=1\nSTATUS=%s", status_line(status).c_str()) > 0;
+    return !silent && sd_notifyf(0, "STOPPING=1\nSTATUS=%s", status_line(status).c_str()) > 0;
+}
+
+bool notify_successor(int process) noexcept {
+    if (silent) return false;
+    const bool told = sd_notifyf(0, "MAINPID=%d", process) > 0;
+    silent = true;
+    return told;
+}
+
+unsigned long long watchdog_interval() noexcept {
+    std::uint64_t out = 0;
+    return sd_watchdog_enabled(0, &out) > 0 ? out : 0;
+}
+
+bool notify_alive() noexcept {
+    return !silent && sd_notify(0, "WATCHDOG=1") > 0;
 }
 
 bool notify_status(std::string_view text) noexcept {
-    return sd_notifyf(0, "STATUS=%s", status_line(text).c_str()) > 0;
+    return !silent && sd_notifyf(0, "STATUS=%s", status_line(text).c_str()) > 0;
 }
 
 }  // namespace sluice::systemd

@@ -12,6 +12,14 @@ bool notify_ready(std::string_view status) noexcept;
 bool notify_reloading() noexcept;  // follow with notify_ready when the reload is done
 bool notify_stopping(std::string_view status) noexcept;
 
+// `process` is the main one from now on; said by the one that was. Afterwards this process says
+// nothing more: what it says of itself would be taken for the service's.
+bool notify_successor(int process) noexcept;
+
+// The microseconds of WatchdogSec=, 0: none is watching.
+[[nodiscard]] unsigned long long watchdog_interval() noexcept;
+bool notify_alive() noexcept;
+
 // The free text that `systemctl status` shows. Line breaks become spaces.
 bool notify_status(std::string_view text) noexcept;
 

@@ -125,7 +125,7 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
           tls_mode_(settings.tls.mode),
           tls_(load_tls(settings)) {}
 
-    void start();
+    void start(const std::vector<net::bound_socket>& given);
     void stop() noexcept;
     void configure(const config::monitoring_settings& settings,
                    std::shared_ptr<const net::tls_context> tls);
@@ -173,6 +173,7 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
 
     void listen(const config::listen_address& address);
     monitoring_response answer(const session& with, const request& asked);
+    void take(const net::bound_socket& bound);
     static awaitable<void> accept(std::shared_ptr<core> self, std::shared_ptr<listener> from);
     static awaitable<void> begin(std::shared_ptr<session> self);
     static awaitable<void> serve_tls(std::shared_ptr<session> self);
@@ -194,9 +195,11 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
     intrusive::list<session> sessions_;
 };
 
-void monitoring_server::core::start() {
+void monitoring_server::core::start(const std::vector<net::bound_socket>& given) {
+    for (const auto& bound : given)
+        take(bound);
     for (const auto& address : addresses_)
-        listen(address);
+        if (given.empty()) listen(address);
     for (const auto& each : listeners_) {
         asio::co_spawn(io_.get_executor(), accept(shared_from_this(), each),
                        ended{shared_from_this()});
@@ -209,15 +212,18 @@ void monitoring_server::core::listen(const config::listen_address& address) {
                                  ": monitoring takes TCP addresses only");
     }
     constexpr std::uint32_t backlog = 128;
-    for (const auto& bound : net::bind_all(address, backlog)) {
-        // The acceptor has to know the family of a socket that it did not open.
-        sockaddr_storage name{};
-        socklen_t length = sizeof name;
-        getsockname(bound.descriptor, reinterpret_cast<sockaddr*>(&name), &length);
-        auto made = std::make_shared<listener>(io_);
-        made->acceptor.assign(name.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), bound.descriptor);
-        listeners_.push_back(std::move(made));
-    }
+    for (const auto& bound : net::bind_all(address, backlog))
+        take(bound);
+}
+
+void monitoring_server::core::take(const net::bound_socket& bound) {
+    // The acceptor has to know the family of a socket that it did not open.
+    sockaddr_storage name{};
+    socklen_t length = sizeof name;
+    getsockname(bound.descriptor, reinterpret_cast<sockaddr*>(&name), &length);
+    auto made = std::make_shared<listener>(io_);
+    made->acceptor.assign(name.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), bound.descriptor);
+    listeners_.push_back(std::move(made));
 }
 
 void monitoring_server::core::stop() noexcept {
@@ -422,8 +428,8 @@ monitoring_server::~monitoring_server() {
     stop();
 }
 
-void monitoring_server::start() {
-    core_->start();
+void monitoring_server::start(const std::vector<net::bound_socket>& given) {
+    core_->start(given);
 }
 void monitoring_server::stop() noexcept {
     core_->stop();

@@ -16,6 +16,7 @@
 
 #include "config/schema.hpp"
 #include "daemon/log.hpp"
+#include "daemon/net/listener.hpp"
 #include "daemon/net/tls_context.hpp"
 
 namespace sluice::daemon {
@@ -53,7 +54,8 @@ class monitoring_server {
     monitoring_server(const monitoring_server&) = delete;
     monitoring_server& operator=(const monitoring_server&) = delete;
 
-    void start();
+    // On the sockets that are given (it closes them), or else on those of its addresses.
+    void start(const std::vector<net::bound_socket>& given = {});
     void stop() noexcept;  // closes listeners and connections; a second time does nothing
 
     // For a reload: token, users and certificates, for requests and connections from now on. Where

@@ -78,7 +78,12 @@ bool is_loopback(const sockaddr_storage& address) {
 
 }  // namespace
 
-bound_socket bind_path(const std::string& path, std::uint32_t backlog, unsigned permissions) {
+std::string unix_path_of(const config::listen_address& address) {
+    return address.path + "/.s.PGSQL." + std::to_string(address.port);
+}
+
+bound_socket bind_path(const std::string& path, std::uint32_t backlog, unsigned permissions,
+                       const socket_finder& find) {
     sockaddr_un name{};
     name.sun_family = AF_UNIX;
     if (path.size() >= sizeof name.sun_path) {
@@ -86,6 +91,10 @@ bound_socket bind_path(const std::string& path, std::uint32_t backlog, unsigned 
         fail("unix:" + path);
     }
     std::memcpy(name.sun_path, path.c_str(), path.size());
+    if (find) {
+        const int found = find(reinterpret_cast<const sockaddr*>(&name), sizeof name);
+        if (found >= 0) return {found, true, path};
+    }
     remove_stale(name, path);
     const int out = listening_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&name), sizeof name,
                                      backlog, "unix:" + path);
@@ -94,10 +103,14 @@ bound_socket bind_path(const std::string& path, std::uint32_t backlog, unsigned 
 }
 
 std::vector<bound_socket> bind_all(const config::listen_address& address, std::uint32_t backlog) {
+    return bind_all(address, backlog, {});
+}
+
+std::vector<bound_socket> bind_all(const config::listen_address& address, std::uint32_t backlog,
+                                   const socket_finder& find) {
     if (address.type == config::listen_address::kind::unix_socket) {
         // Who may connect is the directory's say, as with PostgreSQL.
-        return {
-            bind_path(address.path + "/.s.PGSQL." + std::to_string(address.port), backlog, 0777)};
+        return {bind_path(unix_path_of(address), backlog, 0777, find)};
     }
     const auto name = address.host + ":" + std::to_string(address.port);
     addrinfo hints{};
@@ -113,9 +126,11 @@ std::vector<bound_socket> bind_all(const config::listen_address& address, std::u
     const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
     std::vector<bound_socket> out;
     for (const auto* at = found; at != nullptr; at = at->ai_next) {
-        out.push_back({listening_socket(at->ai_family, at->ai_addr, at->ai_addrlen, backlog, name),
-                       false,
-                       {}});
+        int socket = find ? find(at->ai_addr, at->ai_addrlen) : -1;
+        if (socket < 0) {
+            socket = listening_socket(at->ai_family, at->ai_addr, at->ai_addrlen, backlog, name);
+        }
+        out.push_back({socket, false, {}});
     }
     return out;
 }
@@ -141,7 +156,12 @@ void listener::stop() {
     close(bound_.descriptor);
     bound_.descriptor = -1;
     stalled_ = false;
-    if (bound_.is_unix) unlink(bound_.path.c_str());
+    if (!bound_.path.empty()) unlink(bound_.path.c_str());
+}
+
+void listener::pause() {
+    if (bound_.descriptor >= 0) loop_.remove(bound_.descriptor, *this);
+    stalled_ = false;
 }
 
 void listener::on_ready(readiness) {

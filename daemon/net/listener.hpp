@@ -1,6 +1,8 @@
 // Accepts connections on one address and hands their descriptors on. Lives on one worker.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,14 +25,19 @@ struct accepted_socket {
 struct bound_socket {
     int descriptor = -1;
     bool is_unix = false;
-    std::string path;  // of a unix socket, to be removed at the end
+    std::string path;  // of a unix socket, to be removed at the end; empty: somebody else's to do
 };
 [[nodiscard]] std::vector<bound_socket> bind_all(const config::listen_address& address,
                                                  std::uint32_t backlog);
+// The same, where `find` may have a socket for an address already; -1: it has none.
+using socket_finder = std::function<int(const sockaddr* address, socklen_t length)>;
+[[nodiscard]] std::vector<bound_socket> bind_all(const config::listen_address& address,
+                                                 std::uint32_t backlog, const socket_finder& find);
+[[nodiscard]] std::string unix_path_of(const config::listen_address& address);
 
 // A unix socket at just this path, with these permissions.
 [[nodiscard]] bound_socket bind_path(const std::string& path, std::uint32_t backlog,
-                                     unsigned permissions);
+                                     unsigned permissions, const socket_finder& find = {});
 
 class listener final : private watcher {
   public:
@@ -41,6 +48,8 @@ class listener final : private watcher {
     ~listener();
     void start();
     void stop();
+    // What comes meanwhile waits in the kernel's queue; start() goes on.
+    void pause();
 
   private:
     void on_ready(readiness what) override;

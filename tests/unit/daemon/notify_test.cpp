@@ -10,6 +10,8 @@
 #include <cstring>
 #include <string>
 
+#include "systemd/sockets.hpp"
+
 namespace sluice::systemd {
 namespace {
 
@@ -66,6 +68,25 @@ TEST_F(notify_test, status_cannot_start_another_field_and_is_cut) {
     EXPECT_EQ(received(), "STATUS=a READY=1 b");
     EXPECT_TRUE(notify_status(std::string(5000, 'x')));
     EXPECT_EQ(received(), "STATUS=" + std::string(255, 'x'));
+}
+
+TEST_F(notify_test, watchdog_is_told_that_the_process_is_alive) {
+    EXPECT_TRUE(notify_alive());
+    EXPECT_EQ(received(), "WATCHDOG=1");
+    ::setenv("WATCHDOG_USEC", "3000000", 1);
+    EXPECT_EQ(watchdog_interval(), 3000000U);
+    ::setenv("WATCHDOG_PID", "1", 1);
+    EXPECT_EQ(watchdog_interval(), 0U);
+    ::unsetenv("WATCHDOG_PID");
+    ::unsetenv("WATCHDOG_USEC");
+    EXPECT_EQ(watchdog_interval(), 0U);
+}
+
+TEST_F(notify_test, stored_socket_is_named) {
+    EXPECT_TRUE(store_socket("kept-x", 0));
+    EXPECT_EQ(received(), "FDSTORE=1\nFDNAME=kept-x");
+    EXPECT_TRUE(remove_stored_socket("kept-x"));
+    EXPECT_EQ(received(), "FDSTOREREMOVE=1\nFDNAME=kept-x");
 }
 
 TEST_F(notify_test, without_systemd_nothing_is_sent) {
