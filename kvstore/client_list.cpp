@@ -10,7 +10,9 @@ bool is_client_name(std::string_view text) noexcept {
 
 void client_list::add(std::shared_ptr<client_card> card) {
     const std::lock_guard lock(mutex_);
-    card->id = ++last_id_;
+    // One that comes from another process keeps the id that it knows.
+    if (card->id == 0 || cards_.contains(card->id)) card->id = last_id_ + 1;
+    last_id_ = std::max(last_id_, card->id);
     cards_.emplace(card->id, std::move(card));
 }
 

@@ -48,7 +48,7 @@ struct client_card {
 
 class client_list {
   public:
-    void add(std::shared_ptr<client_card> card);  // gives it its id
+    void add(std::shared_ptr<client_card> card);  // gives it its id, if it has none
     void remove(const client_card& card);
     [[nodiscard]] std::vector<std::shared_ptr<client_card>> all() const;  // by id
     [[nodiscard]] std::size_t size() const;

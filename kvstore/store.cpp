@@ -243,4 +243,11 @@ bool store::close(time_ms now) {
     return !failed;
 }
 
+bool store::release() {
+    const auto failed = log_.close();
+    if (failed) say_("error", "the log could not be synced: " + failed.message());
+    lock_.reset();
+    return !failed;
+}
+
 }  // namespace sluice::kvstore

@@ -65,6 +65,9 @@ class store {
     // that nobody kills us meanwhile; the log keeps the rest. False: something could not be saved.
     static constexpr auto most_closing = std::chrono::seconds(30);
     bool close(time_ms now);
+    // Instead of close(), for another process that opens the store now: syncs the log, which has
+    // what the files lack, and lets go of the lock. False: the log could not be synced.
+    bool release();
 
     // The project's place in the registry; its data may be absent. Not while holding a project.
     [[nodiscard]] std::shared_ptr<project> find(project_id id);

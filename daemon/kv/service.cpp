@@ -119,13 +119,17 @@ void kv_service::accept_control(net::accepted_socket socket) {
     begin(std::move(socket), true);
 }
 
-void kv_service::begin(net::accepted_socket socket, bool is_control) {
+net::worker& kv_service::choose_worker() {
     const auto least =
         std::min_element(clients_on_.begin(), clients_on_.end(),
                          [](const auto& a, const auto& b) { return a.load() < b.load(); });
     least->fetch_add(1);
     clients_.fetch_add(1);
-    auto& on = *workers_[static_cast<std::size_t>(least - clients_on_.begin())];
+    return *workers_[static_cast<std::size_t>(least - clients_on_.begin())];
+}
+
+void kv_service::begin(net::accepted_socket socket, bool is_control) {
+    auto& on = choose_worker();
     if (on.is_current()) return kv_session::start(*this, on, socket, is_control);
     on.post([this, &on, is_control, socket = std::move(socket)] {
         kv_session::start(*this, on, socket, is_control);
@@ -149,7 +153,8 @@ void kv_service::configure(const config::kv_settings& settings,
     const auto shared = std::make_shared<const config::kv_settings>(settings);
     const auto access = std::make_shared<const kvstore::access_list>(settings.users);
     for (auto* const worker : workers_) {
-        worker->post([this, worker, shared, access, tls] {
+        // It may be given up before the worker comes to it.
+        worker->post([this, hold = shared_from_this(), worker, shared, access, tls] {
             auto& room = room_of(*worker);
             room.settings = shared;
             room.access = access;

@@ -16,6 +16,7 @@
 
 #include "config/schema.hpp"
 #include "daemon/helpers.hpp"
+#include "daemon/kv/handed_client.hpp"
 #include "daemon/log.hpp"
 #include "daemon/net/listener.hpp"
 #include "daemon/net/tls_context.hpp"
@@ -28,11 +29,15 @@ namespace sluice::daemon {
 
 class kv_session;
 
+// How a session is to end as soon as it is between two commands.
+enum class leaving { no, closed, handed_over };
+
 // What the service does to all sessions of a worker.
 struct listed_kv_session
     : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
     virtual void end_now() = 0;
     virtual void reconfigure() = 0;
+    virtual void leave(leaving how) = 0;
 
   protected:
     ~listed_kv_session() = default;
@@ -56,6 +61,7 @@ struct kv_room {
     };
     std::string put_off;
     std::vector<late_reply> replies;
+    std::vector<handed_client> handed;               // sessions that have left
     std::vector<std::weak_ptr<kv_session>> waiting;  // for the log
     std::atomic<bool> anyone_waits{false};           // read by the log's writer
     std::shared_ptr<const config::kv_settings> settings;
@@ -63,7 +69,7 @@ struct kv_room {
     std::shared_ptr<const net::tls_context> tls;
 };
 
-class kv_service final : public kvstore::host {
+class kv_service final : public kvstore::host, public std::enable_shared_from_this<kv_service> {
   public:
     // Opens the store, which may take as long as its log is; throws kvstore::cannot_open, and
     // std::runtime_error for certificates.
@@ -81,10 +87,22 @@ class kv_service final : public kvstore::host {
     [[nodiscard]] static std::shared_ptr<const net::tls_context> load_tls(
         const config::kv_settings& settings);
 
-    // Ends clients between commands; the workers must still run.
+    // Ends clients at once; the workers must still run.
     void close_clients();
+    // Ends clients as they come to be between two commands.
+    void let_clients_leave(leaving how);
     // The workers have ended: saves everything. False: something could not be saved.
     bool finish();
+
+    // For another process (daemon/kv/port.hpp). From a thread that may wait, in this order.
+    // Saves what is unsaved, while clients are served; empty: done, else why not.
+    [[nodiscard]] std::string save_before_release();
+    // Nobody is accepted any more: takes the clients off the workers, or ends them.
+    [[nodiscard]] std::vector<handed_client> take_clients();
+    // Nobody calls this service any more. False: the log could not be synced.
+    bool release();
+    // A client that take_clients() gave.
+    void go_on(handed_client client);
 
     void fill(metrics::snapshot& out);
     [[nodiscard]] std::uint32_t clients() const noexcept { return clients_.load(); }
@@ -117,6 +135,7 @@ class kv_service final : public kvstore::host {
   private:
     friend class kv_session;
     void begin(net::accepted_socket socket, bool is_control);
+    [[nodiscard]] net::worker& choose_worker();
     void stop_threads();
     void log_progress();
     static void tell_waiting(kv_room& room);

@@ -43,8 +43,8 @@ std::string misconf(const std::string& why) {
 
 }  // namespace
 
-void kv_session::start(kv_service& service, net::worker& home, const net::accepted_socket& socket,
-                       bool is_control) {
+std::shared_ptr<kv_session> kv_session::make(kv_service& service, net::worker& home,
+                                             const net::accepted_socket& socket) {
     auto& room = service.room_of(home);
     if (!socket.is_unix) set_tcp_options(socket.descriptor, *room.settings);
     auto card = std::make_shared<kvstore::client_card>();
@@ -53,6 +53,8 @@ void kv_session::start(kv_service& service, net::worker& home, const net::accept
     card->connected_ms = wall_clock_ms();
     card->used_ms = card->connected_ms;
     const auto self = std::make_shared<kv_session>(service, home, card);
+    self->is_unix_ = socket.is_unix;
+    self->is_loopback_ = socket.is_loopback;
     const std::weak_ptr<kv_session> weak = self;
     self->wake_ = [weak, &home] {
         home.post([weak] {
@@ -69,13 +71,21 @@ void kv_session::start(kv_service& service, net::worker& home, const net::accept
             if (const auto session = weak.lock()) session->push(line);
         });
     };
-    auto& client = self->client_;
-    client.access = room.access;
-    client.is_control = is_control;
-    client.who = is_control ? &control_user() : room.access->initial();
-    card->user = client.who == nullptr ? "default" : client.who->name;
-    service.cards.add(card);
+    self->client_.access = room.access;
+    self->client_.who = room.access->initial();
     room.sessions.push_back(*self);
+    return self;
+}
+
+void kv_session::start(kv_service& service, net::worker& home, const net::accepted_socket& socket,
+                       bool is_control) {
+    auto& room = service.room_of(home);
+    const auto self = make(service, home, socket);
+    auto& client = self->client_;
+    client.is_control = is_control;
+    if (is_control) client.who = &control_user();
+    client.card->user = client.who == nullptr ? "default" : client.who->name;
+    service.cards.add(client.card);
     room.counts.clients_accepted.add();
     self->tls_settled_ = is_control || room.tls == nullptr;
     self->set_deadline();
@@ -116,6 +126,7 @@ void kv_session::on_bytes() {
     counts.bytes_received.add(stream_.bytes_in() - counted_in_);
     counted_in_ = stream_.bytes_in();
     if (waits_ == waiting::over) return stream_.rx.consume(stream_.rx.size());
+    if (waits_ == waiting::none && leave_now()) return;
     if (waits_ != waiting::none) {
         const bool is_known = client_.who != nullptr;
         if (stream_.rx.size() > (is_known ? most_unread : kvstore::most_before_login)) {
@@ -129,6 +140,7 @@ void kv_session::on_bytes() {
 // Carries out what has come, until it is empty or has to wait for something.
 void kv_session::work() {
     waits_ = waiting::none;
+    if (leave_now()) return;
     auto in = service_.turn_on(home_);
     const auto done = client_.run(stream_.rx.readable(), in, wake_);
     stream_.rx.consume(done.consumed);
@@ -142,6 +154,7 @@ void kv_session::work() {
             if (stream_.rx.empty()) stream_.trim();
             if (is_behind()) waits_ = waiting::reader;
             if (stream_.paused() && waits_ == waiting::none) stream_.resume();
+            static_cast<void>(leave_now());
             return;
         case kvstore::client::wants::turn_over:
             if (is_behind() && !has_ended_) {

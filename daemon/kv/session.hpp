@@ -20,6 +20,8 @@ class kv_session final : public net::stream_owner,
   public:
     static void start(kv_service& service, net::worker& home, const net::accepted_socket& socket,
                       bool is_control);
+    // One that another process, or an earlier service, has begun.
+    static void go_on(kv_service& service, net::worker& home, handed_client from);
 
     kv_session(kv_service& service, net::worker& home, std::shared_ptr<kvstore::client_card> card);
     ~kv_session();
@@ -32,12 +34,19 @@ class kv_session final : public net::stream_owner,
     void end_now() override;
     // The settings have changed.
     void reconfigure() override;
+    void leave(leaving how) override;
 
   private:
     void on_bytes() override;
     void on_drained() override;
     void on_end(end how) override;
 
+    static std::shared_ptr<kv_session> make(kv_service& service, net::worker& home,
+                                            const net::accepted_socket& socket);
+    // True: it has left.
+    [[nodiscard]] bool leave_now();
+    [[nodiscard]] bool is_between_commands() const;
+    void hand_over();
     // TLS, if the first byte says so. False: not now, or the connection has ended.
     [[nodiscard]] bool settle_tls();
     void work();
@@ -65,6 +74,9 @@ class kv_session final : public net::stream_owner,
     bool has_ended_ = false;  // the client's side is closed
     bool closes_ = false;     // after the replies that are held
     bool has_put_off_ = false;
+    leaving leaves_ = leaving::no;
+    bool is_unix_ = false;
+    bool is_loopback_ = false;
     kvstore::log_number held_for_ = 0;
     std::string held_;  // replies until the log is safe
     std::vector<kvstore::reply_buffer::span> held_writes_;
