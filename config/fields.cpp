@@ -134,6 +134,14 @@ constexpr std::array global_rows{
     top<choice<log_format>, &settings::log, &log_settings::format>(
         "log.format", "", restart, "Lines for people (text) or for machines (json)."),
 
+    top<plain_text, &settings::control_socket>("control_socket", "", restart,
+                                               "The socket of `sluice upgrade`, `reload` and "
+                                               "`status`: a path, `auto` or an empty text for "
+                                               "none. See `docs/upgrade.md`."),
+    top<duration, &settings::upgrade_timeout>(
+        "upgrade_timeout", "seconds", live,
+        "How long a new process may take until it serves; then the old one goes on."),
+
     pg<address_list, &p::listen>("postgres.listen", "", restart,
                                  "Where Postgres clients connect; `unix:/run/sluice` makes the "
                                  "socket `.s.PGSQL.6432` in that directory."),
@@ -225,6 +233,9 @@ constexpr std::array global_rows{
     pg<duration, &p::shutdown_timeout>("postgres.shutdown_timeout", "seconds", live,
                                        "How long a stop waits for transactions to end; 0 waits "
                                        "until they do."),
+    pg<limit, &p::drain_rate>("postgres.drain_rate", "clients/s", live,
+                              "Idle clients that a stop or an upgrade ends in a second; 0 ends all "
+                              "at once."),
 
     pg<plain_text, &p::server_reset_query>("postgres.server_reset_query", "", restart,
                                            "Sent in session mode when a client leaves; an empty "

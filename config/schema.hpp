@@ -121,6 +121,7 @@ struct postgres_settings {
     milliseconds server_connect_timeout = 10s;
     milliseconds cancel_wait_timeout = 10s;
     milliseconds shutdown_timeout = 30s;
+    std::uint32_t drain_rate = 1000;  // clients a second; 0: all at once
 
     std::string server_reset_query = "DISCARD ALL";  // session mode, when a client leaves
 
@@ -207,7 +208,9 @@ struct monitoring_settings {
 };
 
 struct settings {
-    std::uint32_t workers = 0;  // 0: auto, one per core
+    std::uint32_t workers = 0;            // 0: auto, one per core
+    std::string control_socket = "auto";  // a path; empty: none
+    milliseconds upgrade_timeout = 30s;   // for a successor to say that it serves
     log_settings log;
     postgres_settings postgres;
     kv_settings kv;

@@ -1,6 +1,7 @@
 #include "daemon/app.hpp"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
@@ -9,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <exception>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <thread>
@@ -19,14 +21,19 @@
 #include "config/load.hpp"
 #include "config/validate.hpp"
 #include "daemon/control.hpp"
+#include "daemon/control_socket.hpp"
 #include "daemon/http/dashboard/dashboard.hpp"
 #include "daemon/http/monitoring.hpp"
-#include "daemon/kv/service.hpp"
+#include "daemon/kv/port.hpp"
+#include "daemon/listeners.hpp"
 #include "daemon/log.hpp"
 #include "daemon/net/listener.hpp"
 #include "daemon/net/worker.hpp"
 #include "daemon/pg/service.hpp"
+#include "daemon/predecessor.hpp"
+#include "daemon/upgrade.hpp"
 #include "daemon/version.hpp"
+#include "daemon/watchdog.hpp"
 #include "metrics/exposition.hpp"
 #include "systemd/notify.hpp"
 
@@ -36,12 +43,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
-std::string text_of(const config::listen_address& address) {
-    if (address.type == config::listen_address::kind::unix_socket) {
-        return "unix:" + address.path + ":" + std::to_string(address.port);
-    }
-    return address.host + ":" + std::to_string(address.port);
-}
+// For key-value clients to get the answers that they wait for.
+constexpr auto last_answers = std::chrono::seconds(2);
 
 // A descriptor for each client and server connection: as many as this process may have.
 void raise_descriptor_limit() {
@@ -81,13 +84,22 @@ class app final : public monitoring_source, public control {
 
     void build();
     void listen();
-    void listen_for_kv(net::event_loop& loop);
+    void listen_for_kv();
+    void listen_for_control();
+    void open_store(std::vector<handed_client>& clients);
+    void serve(std::vector<handed_client>& clients);
     void wait_for_signals();
     void on_signal(int number);
     void reload_now(const std::function<void(const reload_result&)>& done);
-    void begin_shutdown();
+    void begin_shutdown(pg_service::newcomers what);
+    void upgrade_now(const std::shared_ptr<control_socket::answer>& asker);
+    void taken_over(pid_t successor);
+    void on_command(const std::string& command,
+                    const std::shared_ptr<control_socket::answer>& asker);
+    void tell_status(control_socket::answer& asker);
     void tick();
     [[nodiscard]] bool check_shutdown(net::clock_time now);
+    [[nodiscard]] bool kv_clients_are_gone(net::clock_time now);
     void finish();
     void close_rest();
     void hint_at_poolers(const directory& from);
@@ -99,14 +111,22 @@ class app final : public monitoring_source, public control {
     boost::asio::steady_timer timer_{io_};
     std::vector<std::unique_ptr<net::worker>> workers_;
     std::unique_ptr<pg_service> service_;
-    std::unique_ptr<kv_service> kv_;  // none: the key-value port is off
+    listeners sockets_;
+    std::unique_ptr<predecessor> predecessor_;  // none: nobody's place is taken
+    std::unique_ptr<kv_port> kv_;               // none: the key-value port is off
     std::vector<std::unique_ptr<net::listener>> listeners_;
     std::unique_ptr<monitoring_server> monitoring_;
     dashboard dashboard_;
+    std::unique_ptr<control_socket> control_;  // none: there is no such socket
+    std::unique_ptr<upgrade> upgrade_;
+    std::unique_ptr<watchdog> watchdog_;
     std::unique_ptr<boost::asio::signal_set> signals_;
     net::clock_time shutdown_due_ = net::clock_time::max();
+    net::clock_time kv_due_ = net::clock_time::max();
     net::clock_time last_log_tick_{};
     bool ending_ = false;
+    bool handed_over_ = false;  // a successor serves
+    bool told_to_end_ = false;
     int exit_code_ = 0;
 };
 
@@ -123,12 +143,14 @@ void app::build() {
     for (auto& worker : workers_) {
         worker->on_tick([this, &on = *worker](net::clock_time now) { service_->tick(on, now); });
     }
-    if (current_.kv.listen.empty()) return;
-    kv_ = std::make_unique<kv_service>(current_.kv, options_.config_file, plain, log_);
-    for (auto& worker : workers_) {
-        worker->on_tick([this, &on = *worker](net::clock_time) { kv_->tick(on); });
-        worker->on_turn_end([this, &on = *worker] { kv_->end_turn(on); });
-    }
+    watchdog_ = std::make_unique<watchdog>(plain, log_);
+    if (!current_.kv.listen.empty()) kv_ = std::make_unique<kv_port>(plain, log_);
+    upgrade_ = std::make_unique<upgrade>(started_command::of_this_process(), options_.config_file,
+                                         sockets_, kv_.get(), log_);
+    if (predecessor_ == nullptr) return;
+    service_->cancel_elsewhere = [this](std::uint32_t process_id, const std::string& secret) {
+        predecessor_->cancel(process_id, secret);
+    };
 }
 
 // The main thread's own slow clock.
@@ -142,6 +164,7 @@ void app::tick() {
             log_.tick();
         }
         dashboard_.tick({now, unix_seconds()}, [this] { return read_now(); });
+        watchdog_->poll(now);
         if (!check_shutdown(now)) tick();
     });
 }
@@ -156,44 +179,85 @@ void app::hint_at_poolers(const directory& from) {
     }
 }
 
+// Binds, or takes from whoever has the sockets; nobody is accepted yet.
 void app::listen() {
     auto& loop = workers_[0]->loop();
-    for (const auto& address : current_.postgres.listen) {
-        for (auto& bound : net::bind_all(address, current_.postgres.listen_backlog)) {
-            listeners_.push_back(std::make_unique<net::listener>(
-                loop, std::move(bound),
-                [this](net::accepted_socket socket) { service_->accept(std::move(socket)); }));
-        }
-        log_.info("listening for postgres clients", {{"on", text_of(address)}});
+    const auto& pg = current_.postgres;
+    for (auto& bound : sockets_.open("postgres", pg.listen, pg.listen_backlog)) {
+        log_.info("listening for postgres clients",
+                  {{"on", listeners::address_of(bound.descriptor)}});
+        listeners_.push_back(std::make_unique<net::listener>(
+            loop, std::move(bound),
+            [this](net::accepted_socket socket) { service_->accept(std::move(socket)); }));
     }
-    listen_for_kv(loop);
+    if (kv_ != nullptr) listen_for_kv();
     monitoring_ = std::make_unique<monitoring_server>(io_, current_.monitoring, *this, log_);
-    monitoring_->start();
-    for (const auto& address : current_.monitoring.listen) {
-        log_.info("listening for monitoring", {{"on", text_of(address)}});
+    const auto given = sockets_.open("monitoring", current_.monitoring.listen, 128);
+    for (const auto& bound : given) {
+        log_.info("listening for monitoring", {{"on", listeners::address_of(bound.descriptor)}});
     }
-    for (auto& listener : listeners_)
-        listener->start();
+    monitoring_->start(given);
+    listen_for_control();
 }
 
-void app::listen_for_kv(net::event_loop& loop) {
-    if (kv_ == nullptr) return;
-    for (const auto& address : current_.kv.listen) {
-        for (auto& bound : net::bind_all(address, current_.kv.listen_backlog)) {
-            listeners_.push_back(std::make_unique<net::listener>(
-                loop, std::move(bound),
-                [this](net::accepted_socket socket) { kv_->accept(std::move(socket)); }));
-        }
-        log_.info("listening for key-value clients", {{"on", text_of(address)}});
+void app::listen_for_kv() {
+    for (auto& bound : sockets_.open("kv", current_.kv.listen, current_.kv.listen_backlog)) {
+        log_.info("listening for key-value clients",
+                  {{"on", listeners::address_of(bound.descriptor)}});
+        kv_->listen(std::move(bound));
     }
     try {
-        listeners_.push_back(std::make_unique<net::listener>(
-            loop, net::bind_path(current_.kv.directory + "/control.sock", 16, 0600),
-            [this](net::accepted_socket socket) { kv_->accept_control(std::move(socket)); }));
+        kv_->listen_for_control(
+            sockets_.open_path("kv-control", current_.kv.directory + "/control.sock", 16, 0600));
     } catch (const std::exception& error) {
         log_.warning("no control socket: sluice kv cannot reach this daemon",
                      {{"why", error.what()}});
     }
+}
+
+void app::listen_for_control() {
+    const auto path = control_path(current_);
+    if (path.empty()) return;
+    try {
+        control_ = std::make_unique<control_socket>(
+            io_, sockets_.open_path("control", path, 16, 0600),
+            [this](const std::string& command, const std::shared_ptr<control_socket::answer>& to) {
+                on_command(command, to);
+            });
+    } catch (const std::exception& error) {
+        log_.warning("no control socket: sluice upgrade and sluice reload cannot reach this daemon",
+                     {{"why", error.what()}});
+    }
+}
+
+// With a predecessor the store is not free before everything else is there.
+void app::open_store(std::vector<handed_client>& clients) {
+    if (predecessor_ != nullptr) {
+        predecessor_->ready();
+        clients = predecessor_->wait_until_free();
+    }
+    if (kv_ != nullptr) kv_->open(current_.kv, options_.config_file);
+}
+
+// Nothing can fail any more.
+void app::serve(std::vector<handed_client>& clients) {
+    if (kv_ != nullptr) kv_->start();
+    for (auto& listener : listeners_)
+        listener->start();
+    for (auto& worker : workers_)
+        worker->start();
+    for (auto& client : clients) {
+        if (kv_ != nullptr) {
+            kv_->service()->go_on(std::move(client));
+        } else {
+            ::close(client.descriptor);
+        }
+    }
+    if (predecessor_ != nullptr) {
+        predecessor_->serving();
+        predecessor_->wait_until_main();
+    }
+    sockets_.settle();
 }
 
 void app::wait_for_signals() {
@@ -206,11 +270,14 @@ void app::wait_for_signals() {
 
 void app::on_signal(int number) {
     if (number == SIGHUP) return reload([](const reload_result&) {});
-    if (ending_) {  // a second time: at once
-        shutdown_due_ = steady_clock::now();
+    if (number == SIGUSR2) return upgrade_now(nullptr);
+    // A stop of the service that finds us draining, with a successor, is the first one for us.
+    if (ending_ && (told_to_end_ || !handed_over_)) {
+        shutdown_due_ = kv_due_ = steady_clock::now();
         return;
     }
-    begin_shutdown();
+    told_to_end_ = true;
+    if (!ending_) begin_shutdown(pg_service::newcomers::refused);
 }
 
 void app::reload(std::function<void(const reload_result&)> done) {
@@ -219,7 +286,7 @@ void app::reload(std::function<void(const reload_result&)> done) {
 
 void app::shut_down(shutdown_mode mode) {
     boost::asio::post(io_, [this, mode] {
-        if (!ending_) begin_shutdown();
+        if (!ending_) begin_shutdown(pg_service::newcomers::refused);
         if (mode == shutdown_mode::wait_for_clients) shutdown_due_ = net::clock_time::max();
         if (mode == shutdown_mode::immediate) shutdown_due_ = steady_clock::now();
     });
@@ -269,6 +336,7 @@ void app::reload_now(const std::function<void(const reload_result&)>& done) {
             next.kv.listen_backlog = before.kv.listen_backlog;
             next.kv.directory = before.kv.directory;
             next.kv.tls.mode = before.kv.tls.mode;
+            next.control_socket = before.control_socket;
             const auto fresh = std::make_shared<const directory>(next);
             const auto kv_tls = kv_service::load_tls(next.kv);
             const auto monitoring_tls = monitoring_server::load_tls(next.monitoring);
@@ -276,7 +344,8 @@ void app::reload_now(const std::function<void(const reload_result&)>& done) {
                 current_ = next;
                 log_.configure(next.log);
                 service_->replace_directory(fresh);
-                if (kv_ != nullptr) kv_->configure(next.kv, kv_tls);
+                const auto kv = kv_ == nullptr ? nullptr : kv_->service();
+                if (kv != nullptr) kv->configure(next.kv, kv_tls);
                 monitoring_->configure(next.monitoring, monitoring_tls);
                 log_.info("configuration reloaded", {{"changed", changed.live.size()}});
                 systemd::notify_ready("serving");
@@ -292,37 +361,131 @@ void app::reload_now(const std::function<void(const reload_result&)>& done) {
     });
 }
 
-void app::begin_shutdown() {
+void app::begin_shutdown(pg_service::newcomers what) {
     ending_ = true;
+    if (!handed_over_) upgrade_->abandon();
     systemd::notify_stopping("draining");
     log_.info("shutting down", {{"shutdown_timeout", current_.postgres.shutdown_timeout}});
     const auto patience = current_.postgres.shutdown_timeout;
     if (patience.count() != 0) shutdown_due_ = steady_clock::now() + patience;
+    service_->drain(what);
+}
+
+// The asker may be nobody.
+void app::upgrade_now(const std::shared_ptr<control_socket::answer>& asker) {
+    const auto refuse = [&](const char* why) {
+        log_.warning("no upgrade", {{"why", why}});
+        if (asker != nullptr) asker->fail(why);
+    };
+    if (ending_) return refuse("this process is ending");
+    if (upgrade_->is_busy()) return refuse("an upgrade is under way already");
+    log_.info("upgrade begins");
+    upgrade::outside calls;
+    calls.progress = [this, asker](const std::string& line) {
+        log_.info("upgrade", {{"what", line}});
+        boost::asio::post(io_, [asker, line] {
+            if (asker != nullptr) asker->say("progress", line);
+        });
+    };
+    calls.taken_over = [this](pid_t successor) {
+        std::promise<void> done;
+        boost::asio::post(io_, [this, successor, &done] {
+            taken_over(successor);
+            done.set_value();
+        });
+        done.get_future().wait();
+    };
+    calls.done = [this, asker](const upgrade_result& result) {
+        if (!result.error.empty()) {
+            log_.error("upgrade failed; this process serves on", {{"why", result.error}});
+        }
+        boost::asio::post(io_, [asker, result] {
+            if (asker == nullptr) return;
+            if (!result.error.empty()) return asker->fail(result.error);
+            asker->done();
+        });
+    };
+    calls.cancel = [this](std::uint32_t process_id, const std::string& secret) {
+        service_->cancel_request(process_id, secret, [] {});
+    };
+    upgrade_->start(current_, std::move(calls));
+}
+
+void app::taken_over(pid_t successor) {
+    handed_over_ = true;
+    systemd::notify_successor(successor);
     workers_[0]->post([this] {
         for (auto& listener : listeners_)
             listener->stop();
+        if (kv_ != nullptr) kv_->stop();
     });
-    service_->drain();
+    monitoring_->stop();
+    if (control_ != nullptr) control_->stop();
+    sockets_.let_go();
+    if (ending_) {  // told so at the last moment, and both were meant
+        kill(successor, SIGTERM);
+    } else {
+        begin_shutdown(pg_service::newcomers::served);
+    }
+}
+
+void app::on_command(const std::string& command,
+                     const std::shared_ptr<control_socket::answer>& asker) {
+    if (command == "upgrade") return upgrade_now(asker);
+    if (command == "status") return tell_status(*asker);
+    if (command != "reload") return asker->fail("no such command");
+    reload([asker](const reload_result& result) {
+        for (const auto& key : result.changed)
+            asker->say("changed", key);
+        for (const auto& key : result.needs_restart)
+            asker->say("restart", key);
+        if (result.error.empty()) return asker->done();
+        asker->fail(result.error);
+    });
+}
+
+void app::tell_status(control_socket::answer& asker) {
+    std::uint32_t clients = 0;
+    for (const auto& count : service_->clients_on)
+        clients += count.load();
+    asker.say("state", ending_ ? "draining" : upgrade_->is_busy() ? "upgrading" : "serving");
+    asker.say("process", std::to_string(getpid()));
+    asker.say("version", version);
+    asker.say("postgres-clients", std::to_string(clients));
+    asker.done();
 }
 
 // True: everything has been closed.
 bool app::check_shutdown(net::clock_time now) {
-    if (!ending_) return false;
+    if (!ending_ || upgrade_->is_busy()) return false;
     std::uint32_t left = 0;
     for (const auto& count : service_->clients_on)
         left += count.load();
     if (left > 0 && now < shutdown_due_) return false;
+    if (!kv_clients_are_gone(now)) return false;
     if (left > 0) log_.warning("clients cut off at shutdown", {{"clients", left}});
     signals_->cancel();
     monitoring_->stop();
+    if (control_ != nullptr) control_->end();
     finish();
     return true;
 }
 
+bool app::kv_clients_are_gone(net::clock_time now) {
+    const auto kv = kv_ == nullptr ? nullptr : kv_->service();
+    if (kv == nullptr) return true;
+    kv_due_ = std::min(kv_due_, now + last_answers);
+    workers_[0]->post([this] { kv_->stop(); });
+    if (now >= kv_due_ || kv->clients() == 0) return true;
+    kv->let_clients_leave(leaving::closed);
+    return false;
+}
+
 // Workers still run while the sessions end; then they stop, each after what that has posted.
 void app::finish() {
+    upgrade_->stop();
     service_->close_clients();
-    if (kv_ != nullptr) kv_->close_clients();
+    if (const auto kv = kv_ == nullptr ? nullptr : kv_->service()) kv->close_clients();
     for (auto& worker : workers_) {
         worker->post([&on = *worker] { on.post([&on] { on.post([&on] { on.stop(); }); }); });
     }
@@ -339,7 +502,10 @@ void app::close_rest() {
         }
     };
     finish_loops();
-    if (kv_ != nullptr && !kv_->finish()) exit_code_ = 1;
+    if (kv_ != nullptr && !handed_over_) {  // lost: it could not be opened again
+        const auto kv = kv_->service();
+        if (kv == nullptr || !kv->finish()) exit_code_ = 1;
+    }
     service_->close_servers();
     finish_loops();
 }
@@ -347,21 +513,32 @@ void app::close_rest() {
 int app::run() {
     std::signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
+    std::vector<handed_client> clients;
+    const auto fail = [&](const std::exception& error, int code) {
+        log_.error("cannot start", {{"why", error.what()}});
+        if (predecessor_ != nullptr) predecessor_->failed(error.what());
+        return code;
+    };
     try {
+        predecessor_ = predecessor::find();
+        if (predecessor_ != nullptr) {
+            predecessor_->take_sockets(sockets_);
+        } else {
+            sockets_.inherit_from_systemd();
+        }
         build();
         signals_ = std::make_unique<boost::asio::signal_set>(io_, SIGINT, SIGTERM, SIGHUP);
+        signals_->add(SIGUSR2);
         wait_for_signals();
+        if (predecessor_ == nullptr) open_store(clients);
         listen();
+        if (predecessor_ != nullptr) open_store(clients);
     } catch (const unusable_settings& error) {
-        log_.error("cannot start", {{"why", error.what()}});
-        return 2;
+        return fail(error, 2);
     } catch (const std::exception& error) {
-        log_.error("cannot start", {{"why", error.what()}});
-        return 1;
+        return fail(error, 1);
     }
-    if (kv_ != nullptr) kv_->start_threads();
-    for (auto& worker : workers_)
-        worker->start();
+    serve(clients);
     log_.info("sluice is ready", {{"version", version}, {"workers", workers_.size()}});
     systemd::notify_ready("serving");
     tick();
@@ -370,7 +547,9 @@ int app::run() {
         worker->join();
     close_rest();
     listeners_.clear();
+    kv_.reset();
     monitoring_.reset();
+    control_.reset();
     signals_.reset();
     log_.info("sluice has ended");
     return exit_code_;
@@ -381,7 +560,7 @@ metrics::snapshot app::look() {
     out.process.version = version;
     out.process.usage = metrics::read_process_usage();
     service_->fill(out);
-    if (kv_ != nullptr) kv_->fill(out);
+    if (const auto kv = kv_ == nullptr ? nullptr : kv_->service()) kv->fill(out);
     return out;
 }
 

@@ -7,9 +7,11 @@
 #include <utility>
 
 #include "config/address.hpp"
+#include "daemon/control_cli.hpp"
 #include "daemon/describe.hpp"
 #include "daemon/import_cli.hpp"
 #include "daemon/kv/cli.hpp"
+#include "daemon/predecessor.hpp"
 #include "daemon/version.hpp"
 #include "pool/upstream_login.hpp"
 
@@ -114,6 +116,18 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
         add("hash-password",
             "read a password from the terminal or standard input, print a "
             "SCRAM-SHA-256 verifier for the configuration");
+    control_options control;
+    std::vector<const CLI::App*> control_commands{
+        add("upgrade",
+            "let a new process of the installed binary take over, without a refused "
+            "connection"),
+        add("reload", "let the running daemon read its configuration again, and wait"),
+        add("status", "say what the running daemon is doing")};
+    for (const auto* const command : control_commands) {
+        auto* const at = app.get_subcommand(command->get_name());
+        at->add_option("--config", control.file, "configuration file of the running daemon");
+        at->add_option("--socket", control.socket, "its control socket, if it is elsewhere");
+    }
     kv_options kv;
     add_kv_commands(*add("kv", "export, import, back up and restore the key-value store"), kv);
     import_options from_pgbouncer;
@@ -134,6 +148,9 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     if (*describe_command) {
         describe(app, with.out);
         return exit_fine;
+    }
+    for (const auto* const command : control_commands) {
+        if (*command) return run_control_command(command->get_name(), control, with);
     }
     return run_kv_command(kv, with);
 }
@@ -164,12 +181,15 @@ int run_command_line(const std::vector<std::string>& arguments, const command_li
         return dispatch(arguments, with);
     } catch (const config::config_error& error) {
         with.err << "sluice: " << error.what() << '\n';
+        tell_predecessor(error.what());
         return exit_usage;
     } catch (const no_configuration& error) {
         with.err << "sluice: " << error.what() << '\n';
+        tell_predecessor(error.what());
         return exit_usage;
     } catch (const std::exception& error) {
         with.err << "sluice: " << error.what() << '\n';
+        tell_predecessor(error.what());
         return exit_failure;
     }
 }

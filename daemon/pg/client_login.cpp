@@ -132,6 +132,9 @@ void client_login::authenticate() {
             [&](std::string& out) { out += protocol::negotiate_protocol_version(request_); });
     }
     is_console_ = is_console_database(*from_, request_.database);
+    if (!is_console_ && service_.refusing()) {
+        return refuse({"57P03", "the database system is shutting down", {}});
+    }
     if (!is_console_) target_ = from_->find_database(request_.database);
     account_ = from_->find_user(request_.user);
 

@@ -359,11 +359,7 @@ void client_session::after_server_bytes() {
     if (link.idle() && !link_.in_message() && !server_->cancelling()) {
         timed_out_ = false;
         link.cancelled = pool::cancel_reason::none;
-        if (draining_) {
-            return fail(
-                {.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
-                "shutdown");
-        }
+        if (draining_ && !has_asked()) return end_drained();
         if (mode_ != config::pool_mode::session) return end_transaction(false);
         if (!stream.rx.empty() && link_.want() == pool::client_want::patience) return pump();
         return set_deadline();
@@ -541,16 +537,6 @@ void client_session::forget_login() {
         [keep = std::shared_ptr<client_login>(std::move(login_)), self = shared_from_this()] {});
 }
 
-void client_session::drain() {
-    if (phase_ == phase::console) return;  // it may watch, to the end
-    draining_ = true;
-    if (phase_ == phase::dedicated) return close("shutdown");
-    if (server_ == nullptr || server_->link.idle() || is_busy_with_state()) {
-        fail({.severity = "FATAL", .sqlstate = "57P01", .message = "server shutting down"},
-             "shutdown");
-    }
-}
-
 // Its server connection goes with it, whatever it is doing.
 bool client_session::kill() {
     if (phase_ == phase::closing || phase_ == phase::closed) return false;
@@ -578,12 +564,16 @@ bool client_session::is_client_of(const std::string& database) const {
 }
 
 void client_session::stop() {
+    const bool within = server_ != nullptr && server_->link.in_frame();
     if (server_ != nullptr) {
         auto* connection = server_;
         lose_server();
         connection->close("shutdown");
     }
+    if (phase_ == phase::ready && !within) end_drained();
+    if (phase_ == phase::login || phase_ == phase::welcome) refuse_late();
     close("shutdown");
+    net::deadline_list::cancel(deadline_);
     phase_ = phase::closed;
     stream.close();
     unlink();

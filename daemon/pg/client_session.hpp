@@ -88,7 +88,7 @@ class client_session final : public net::stream_owner,
     void on_notification(const std::shared_ptr<const std::string>& frame) override;
     void on_missed() override;
 
-    void drain() override;
+    bool drain(drain_round round, net::clock_time now) override;
     void stop() override;
     bool kill() override;
     [[nodiscard]] std::uint64_t serial() const override { return waiter.serial; }
@@ -137,6 +137,12 @@ class client_session final : public net::stream_owner,
     void lose_server();  // without giving it back: it is gone, or goes its own way
     [[nodiscard]] bool pin_deadline(net::clock_time now);
     [[nodiscard]] bool server_failed();
+
+    // client_drain.cpp
+    [[nodiscard]] bool has_asked() const noexcept;
+    [[nodiscard]] bool rests(net::clock_time now) const noexcept;
+    void end_drained();
+    void refuse_late();
 
     void welcome();
     void finish_welcome(const pool::parameters& reported);

@@ -140,7 +140,7 @@ void pg_service::accept(net::accepted_socket socket) {
     std::uint32_t all = 0;
     for (const auto& count : clients_on)
         all += count.load(std::memory_order_relaxed);
-    if (draining() || all >= current_directory()->postgres().max_client_conn + spare_sockets) {
+    if (all >= current_directory()->postgres().max_client_conn + spare_sockets) {
         worker_counters_[0]->clients_refused.add();
         ::close(socket.descriptor);
         return;
@@ -383,7 +383,10 @@ void pg_service::refuse_waiters(const std::vector<pool::waiter*>& refused,
 void pg_service::cancel_request(std::uint32_t process_id, const std::string& secret,
                                 std::function<void()> done) {
     const auto meant = registry.find(process_id, secret);
-    if (!meant.has_value()) return done();
+    if (!meant.has_value()) {
+        if (cancel_elsewhere) cancel_elsewhere(process_id, secret);
+        return done();
+    }
     workers_[meant->worker]->post([session = meant->session, done = std::move(done)] {
         if (const auto client = std::static_pointer_cast<client_session>(session.lock())) {
             client->cancel_requested(done);
@@ -406,6 +409,7 @@ void pg_service::tick(net::worker& on, net::clock_time now) {
         if (stats_.is_due(now)) stats_.end_period(totals(), now);
     }
     if (++ticks_[on.number()] % 10 == 0) close_old(on, now);
+    if (draining()) drain_some(on, now);
 }
 
 // Closes idle connections of this worker that are too old or were idle for too long.
@@ -415,6 +419,8 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
     {
         const std::lock_guard lock(mutex_);
         idle_timeout = directory_->postgres().server_idle_timeout;
+        // A successor wants connections of its own.
+        if (draining()) idle_timeout = std::chrono::seconds(1);
         for (const auto& [key, pool] : pools_)
             pools.push_back(pool.get());
     }
@@ -438,21 +444,9 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
             *pool, now, [now](const auto& idle) { return idle.expired(now); }, "server_lifetime");
         if (idle_timeout.count() == 0) continue;
         close_idle(
-            *pool, now - idle_timeout, [&](const auto&) { return book.above_minimum(*pool->book); },
+            *pool, now - idle_timeout,
+            [&](const auto&) { return draining() || book.above_minimum(*pool->book); },
             "server_idle_timeout");
-    }
-}
-
-void pg_service::drain() {
-    draining_ = true;
-    for (auto* worker : workers_) {
-        worker->post([this, worker] {
-            auto& list = sessions_of[worker->number()];
-            for (auto at = list.begin(); at != list.end();) {
-                auto& session = *at++;
-                session.drain();
-            }
-        });
     }
 }
 

@@ -34,11 +34,15 @@ class client_session;
 class listening;
 class server_connection;
 
+// A drain ends those first that lose nothing by it.
+enum class drain_round { idle, busy, pinned };
+
 // What drain, shutdown and the admin console know of a session.
 struct listed_session
     : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
-    virtual void drain() = 0;  // end as soon as no transaction is open
-    virtual void stop() = 0;   // end now
+    // End, or be marked to end as soon as no transaction is open. True: it was this one's turn.
+    virtual bool drain(drain_round round, net::clock_time now) = 0;
+    virtual void stop() = 0;  // end now
     // Ends now, by an admin's order, with its server connection. False: it has ended already.
     virtual bool kill() = 0;
     [[nodiscard]] virtual std::uint64_t serial() const = 0;
@@ -99,9 +103,15 @@ class pg_service {
 
     // Every tick on every worker.
     void tick(net::worker& on, net::clock_time now);
-    // Ends the sessions that have no transaction; the rest as they become idle.
-    void drain();
+    // Ends the sessions between transactions, at postgres.drain_rate. Who comes from now on is told
+    // that there is a shutdown, or (a successor has the sockets) served like everybody.
+    enum class newcomers { served, refused };
+    void drain(newcomers what);
     [[nodiscard]] bool draining() const noexcept { return draining_.load(); }
+    [[nodiscard]] bool refusing() const noexcept { return refusing_.load(); }
+    // A client that was between transactions for so long is not about to ask something: most that
+    // have just logged in, or got an answer, are.
+    [[nodiscard]] net::clock_time::duration rest_time() const noexcept { return rest_time_; }
     // Stops helpers and ends every session; the workers must still run.
     void close_clients();
     // Closes every server connection; no worker may run any more.
@@ -127,6 +137,8 @@ class pg_service {
     [[nodiscard]] std::uint64_t next_serial() noexcept { return ++serial_; }
 
     logger& log;
+    // Where requests go that mean none of our clients; none: nowhere.
+    std::function<void(std::uint32_t process_id, const std::string& secret)> cancel_elsewhere;
     control* whole = nullptr;  // the daemon; none in tests of parts
     helpers threads;
     std::atomic<bool> stopping{false};
@@ -173,7 +185,18 @@ class pg_service {
     std::size_t listenings_ = 0;  // made so far, which spreads them over the workers
     std::string mock_secret_;
     std::atomic<std::uint64_t> serial_{0};
+    // service_drain.cpp
+    void drain_some(net::worker& on, net::clock_time now);
+    void fill_drain_budget(net::clock_time now);
+
     std::atomic<bool> draining_{false};
+    std::atomic<bool> refusing_{false};
+    // Set before draining_.
+    net::clock_time::duration rest_time_{};
+    net::clock_time busy_from_{};                // until then clients in use are left alone
+    std::atomic<std::int64_t> drain_budget_{0};  // sessions that may be ended now
+    net::clock_time drain_filled_{};             // the first worker's
+    double drain_fraction_ = 0;
 };
 
 }  // namespace sluice::daemon

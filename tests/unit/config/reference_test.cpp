@@ -80,11 +80,12 @@ TEST(reference, defaults_of_the_contract_hold) {
 // A field of the schema that has no row could not be set, or would not be seen by a reload. Fails
 // to compile or to match when schema.hpp gains a field: then add its row.
 TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
-    EXPECT_EQ(global_fields().size(), 80U);
+    EXPECT_EQ(global_fields().size(), 82U);
     EXPECT_EQ(database_fields().size(), 11U);
     EXPECT_EQ(user_fields().size(), 12U);
     EXPECT_EQ(kv_user_fields().size(), 2U);  // three members: projects is two of them
-    [[maybe_unused]] const auto& [workers, log, postgres, kv, monitoring] = settings{};
+    [[maybe_unused]] const auto& [workers, control_socket, upgrade_timeout, log, postgres, kv,
+                                  monitoring] = settings{};
     [[maybe_unused]] const auto& [level, format] = log;
     [[maybe_unused]] const auto& [mode, certificate, key, client_ca] = postgres.tls;
     [[maybe_unused]] const auto& [url, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10] =
@@ -93,7 +94,7 @@ TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
         user_settings{};
     [[maybe_unused]] const auto& [p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15,
                                   p16, p17, p18, p19, p20, p21, p22, p23, p24, p25, p26, p27, p28,
-                                  p29, p30, p31, p32, p33, p34, p35, p36, p37, tls, databases,
+                                  p29, p30, p31, p32, p33, p34, p35, p36, p37, p38, tls, databases,
                                   users, admin_users, stats_users] = postgres;
     [[maybe_unused]] const auto& [k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15,
                                   k16, k17, k18, k19, k20, kv_tls, kv_users, backup] = kv;
