@@ -512,6 +512,7 @@ void app::close_rest() {
 
 int app::run() {
     std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGUSR2, SIG_IGN);  // until there is something to hand over
     raise_descriptor_limit();
     std::vector<handed_client> clients;
     const auto fail = [&](const std::exception& error, int code) {

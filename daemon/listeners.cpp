@@ -93,19 +93,23 @@ listeners::~listeners() {
     }
 }
 
-void listeners::inherit(std::string purpose, origin from, int descriptor) {
+bool listeners::inherit(std::string purpose, origin from, int descriptor) {
     auto path = bound_name(descriptor).path();
     if (!is_listening_stream(descriptor) || !is_reachable(path)) {
         close(descriptor);
-        return;
+        return false;
     }
     sockets_.push_back({std::move(purpose), from, descriptor, std::move(path), false, true});
+    return true;
 }
 
 void listeners::inherit_from_systemd() {
     for (auto& one : systemd::take_passed_sockets()) {
         const bool stored = one.name.starts_with(stored_prefix);
-        inherit(stored ? "" : one.name, stored ? origin::stored : origin::unit, one.descriptor);
+        const bool is_of_use =
+            inherit(stored ? "" : one.name, stored ? origin::stored : origin::unit, one.descriptor);
+        // Its place in the store is for the one that is bound instead.
+        if (stored && !is_of_use) systemd::remove_stored_socket(one.name);
     }
 }
 

@@ -36,7 +36,8 @@ class listeners {
     listeners& operator=(const listeners&) = delete;
 
     // Before the first open(): a socket that somebody gave us, and whose it becomes.
-    void inherit(std::string purpose, origin from, int descriptor);
+    // False: it is of no use, and closed.
+    bool inherit(std::string purpose, origin from, int descriptor);
     void inherit_from_systemd();
 
     // The sockets for a port: copies, the caller's to close.

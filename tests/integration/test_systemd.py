@@ -264,6 +264,24 @@ def test_listening_sockets_are_stored_and_come_back_after_a_crash(notified, syst
     assert upgrading.status(sluice)["state"] == "serving"
 
 
+def test_stored_unix_socket_without_its_file_is_bound_anew(notified, systemd, tmp_path):
+    """As when systemd has removed the runtime directory; twice, so that no dead socket is stored."""
+    directory = tmp_path / "sockets"
+    directory.mkdir()
+    sluice = notified(postgres={"listen": [f"127.0.0.1:{free_port()}", f"unix:{directory}"]})
+    for _ in range(2):
+        wire.eventually(lambda: len(systemd.stored()) == 4, 10)
+        at = len(systemd.read())
+        sluice.process.kill()
+        sluice.process.wait()
+        os.unlink(sluice.unix_address)
+        kept = [(name, socket.socket(fileno=os.dup(descriptor)))
+                for name, descriptor in systemd.stored().items()]
+        start_with_sockets(sluice, kept)
+        systemd.wait("READY", "1", sluice.pid, after=at)
+        assert sluice.connect(address=sluice.unix_address).query("select 1").value == "1"
+
+
 def test_address_that_is_given_up_leaves_the_store(notified, systemd):
     sluice = notified()
     wire.eventually(lambda: len(systemd.stored()) == 3, 10)

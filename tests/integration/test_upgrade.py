@@ -172,6 +172,33 @@ def test_sigusr2_upgrades(world):
     upgrading.wait_for_earlier(sluice)
 
 
+def test_old_process_that_is_told_to_end_still_drains_and_a_second_time_ends(world):
+    """systemd's stop reaches every process of the unit."""
+    sluice = world(postgres={"shutdown_timeout": "60s"})
+    busy, lost = sluice.connect(), sluice.connect()
+    busy.query("begin")
+    lost.query("begin")
+    upgrading.upgrade(sluice)
+    old = sluice.earlier[0]
+    old.send_signal(signal.SIGTERM)
+    assert busy.query("commit").tags == ["COMMIT"]
+    assert old.poll() is None and lost.query("select 1").value == "1"
+    old.send_signal(signal.SIGTERM)
+    lost.recv_until_closed()
+    upgrading.wait_for_earlier(sluice)
+    assert sluice.connect().query("select 1").value == "1"
+
+
+def test_upgrades_do_not_gather_descriptors(make_kv):
+    kv = make_kv()
+    counts = []
+    for _ in range(4):
+        upgrading.upgrade(kv)
+        upgrading.wait_for_earlier(kv)
+        counts.append(kv.descriptors())
+    assert max(counts) - counts[0] <= 1, counts
+
+
 # ---- the key-value port -------------------------------------------------------------------------
 
 
