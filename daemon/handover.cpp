@@ -20,6 +20,7 @@ using std::chrono::steady_clock;
 // How often a wait looks whether it was stopped.
 constexpr auto glance = milliseconds(20);
 constexpr auto send_patience = std::chrono::seconds(5);
+constexpr int most_retries = 8;
 
 }  // namespace
 
@@ -92,10 +93,11 @@ handover_channel::outcome handover_channel::receive(message& out, time until) {
     packet.msg_iovlen = 1;
     packet.msg_control = control.data();
     packet.msg_controllen = control.size();
-    ssize_t got = 0;
-    do {
+    auto got = recvmsg(descriptor_, &packet, MSG_CMSG_CLOEXEC);
+    // A side that ends without having read everything is announced before what it said at last.
+    for (int i = 0; got < 0 && (errno == EINTR || errno == ECONNRESET) && i < most_retries; ++i) {
         got = recvmsg(descriptor_, &packet, MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+    }
     out = {};
     for (auto* at = CMSG_FIRSTHDR(&packet); at != nullptr; at = CMSG_NXTHDR(&packet, at)) {
         if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) continue;

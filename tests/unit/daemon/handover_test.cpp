@@ -62,6 +62,15 @@ TEST_F(handover_test, wait_ends_at_its_deadline_or_when_the_other_side_has_gone)
     EXPECT_FALSE(new_one->send("serving"));
 }
 
+TEST_F(handover_test, last_words_of_a_side_that_has_not_read_everything_arrive) {
+    EXPECT_TRUE(old_one->send("sockets"));
+    EXPECT_TRUE(new_one->send("failed why"));
+    new_one.reset();
+    ASSERT_EQ(old_one->receive(message, soon()), handover_channel::outcome::got);
+    EXPECT_EQ(message.rest, "why");
+    EXPECT_EQ(old_one->receive(message, soon()), handover_channel::outcome::ended);
+}
+
 TEST_F(handover_test, wait_ends_when_it_is_stopped) {
     std::thread stopper([&] { new_one->stop(); });
     EXPECT_EQ(new_one->receive(message, soon()), handover_channel::outcome::stopped);
