@@ -103,7 +103,7 @@ std::uint32_t client_link::unread_hints() const noexcept {
 void client_link::note_hints(message& m, std::uint32_t bits) {
     if (bits == 0 || tracking_ == config::session_state::off) return;
     if ((bits & protocol::hint_executes) != 0) bits |= prepared_hints_;
-    if ((bits & protocol::hint_prepared) != 0) prepared_hints_ |= bits;
+    if ((bits & protocol::hint_prepared) != 0) prepared_hints_ |= bits & ~protocol::hint_prepared;
     if ((bits & hint_bound_name) != 0 && m.header.type != 'B') has_unknown_names_ = true;
     if ((bits & protocol::hint_notifies) != 0 && m.server->knowledge() != nullptr) {
         m.server->knowledge()->note_notifier(m.server->process_id(), process_id_);
@@ -114,7 +114,9 @@ void client_link::note_hints(message& m, std::uint32_t bits) {
     if ((bits & hint_all_channels) != 0 && !channels.empty() && !m.server->brought_channels) {
         bring_channels(m, (bits & hint_unlistens) != 0);
     }
-    m.server->hints |= bits & ~(hint_bound_name | hint_all_channels | hint_unlistens);
+    constexpr auto not_kept =
+        hint_bound_name | hint_all_channels | hint_unlistens | protocol::hint_local;
+    m.server->hints |= bits & ~not_kept;
     if ((bits & protocol::hint_reset) != 0) m.server->reset_pending = true;
 }
 

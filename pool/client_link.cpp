@@ -152,6 +152,7 @@ void client_link::on_message(message& m) {
         case 'Q':
             return on_query(m);
         case 'F':
+            if (bring_prepared(m, unread_hints(), {}, false, true) != brought::ready) return;
             note_hints(m, unread_hints());
             m.server->unsynced = false;
             return pass(m, owed_kind::function_call);
@@ -233,7 +234,9 @@ bool client_link::read_text(message& m, std::string_view sql) {
 void client_link::on_query(message& m) {
     const auto sql = as_text(m.body.first(m.whole() && !m.body.empty() ? m.body.size() - 1 : 0));
     if (read_text(m, sql)) return;
-    note_hints(m, m.whole() ? hints_of(m, sql) : unread_hints());
+    const auto hints = m.whole() ? hints_of(m, sql) : unread_hints();
+    if (bring_prepared(m, hints, sql, m.whole(), true) != brought::ready) return;
+    note_hints(m, hints);
     auto note = note_unnamed(m);
     unnamed_.reset();
     m.server->batch.recording = false;
@@ -337,11 +340,13 @@ void client_link::on_parse(message& m) {
                 const auto at = names_.find(protocol::read_deallocate(query).name);
                 if (at != names_.end()) return parse_deallocate(m, at);
             }
+            const auto hints = hints_of(m, query);
+            if (bring_for_parse(m, hints, query) != brought::ready) return;
             note = note_unnamed(m);
             if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
             unnamed_->query.assign(query);
             unnamed_->types.assign(types);
-            unnamed_->hints = hints_of(m, query);
+            unnamed_->hints = hints;
             unnamed_->words_edition = words_edition_;
         } else {
             unnamed_.reset();  // too long to keep: it works on this connection only
@@ -356,6 +361,7 @@ void client_link::on_parse(message& m) {
     const auto types = as_text(in.take_rest());
     if (!in.ok() || types.size() < 2) return reject("08P01", "invalid Parse message");
     const auto hints = hints_of(m, query);
+    if (bring_for_parse(m, hints, query) != brought::ready) return;
     if (max_statements_ == 0) {
         prepared_hints_ |= hints;  // of any name
         return pass(m, owed_kind::parse);
@@ -370,7 +376,7 @@ void client_link::on_parse(message& m) {
         return fail_in_turn(m, "42P05",
                             "prepared statement \"" + std::string(name) + "\" already exists");
     }
-    const auto what = statements_.find_or_add(query, types, parse_settings());
+    const auto what = statements_.find_or_add(query, types, parse_settings(hints));
     if (defer_for(m, what->id)) return;
     auto note = std::make_unique<owed_note>();
     note->name = name;
@@ -403,6 +409,15 @@ void client_link::on_parse(message& m) {
         {owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
+// Only EXECUTE is looked into already. Without max_prepared_statements, names share one space.
+client_link::brought client_link::bring_for_parse(message& m, std::uint32_t hints,
+                                                  std::string_view sql) {
+    if (max_statements_ == 0) {
+        return bring_prepared(m, hints | protocol::hint_named, sql, true, false);
+    }
+    return bring_prepared(m, hints & protocol::hint_executes, sql, true, false);
+}
+
 // PostgreSQL looks at this before it looks at the name.
 bool client_link::is_refused_in_failed_transaction(const message& m, std::string_view sql) {
     if (m.server->status() != 'E' || !m.server->owed.empty() || m.server->unsynced) return false;
@@ -410,8 +425,11 @@ bool client_link::is_refused_in_failed_transaction(const message& m, std::string
     return (bits & (protocol::hint_release | protocol::hint_prepared)) == 0;  // not its end
 }
 
-parameters client_link::parse_settings() {
-    return parameters_.without(wanted, "application_name");
+// The shape of EXECUTE's rows is of the client's own prepared statement.
+parameters client_link::parse_settings(std::uint32_t hints) {
+    auto out = parameters_.without(wanted, "application_name");
+    if ((hints & protocol::hint_executes) == 0) return out;
+    return parameters_.with(out, "sluice.client", std::to_string(serial_));
 }
 
 void client_link::on_bind(message& m) {
@@ -421,14 +439,21 @@ void client_link::on_bind(message& m) {
     if (!in.ok()) return reject("08P01", "invalid Bind message");
     if (name.empty()) {
         if (defer_unnamed(m)) return;
-        bring_unnamed(m);
         if (unnamed_ != nullptr) read_again(m, unnamed_->query, *unnamed_);
         // Without a copy it was too long to be read, or there is none.
         const bool is_there = m.server->unnamed_client == serial_;
-        note_bind(m, unnamed_ != nullptr ? unnamed_->hints : is_there ? unread_hints() : 0);
+        const auto hints = unnamed_ != nullptr ? unnamed_->hints : is_there ? unread_hints() : 0;
+        const auto sql = unnamed_ != nullptr ? std::string_view(unnamed_->query) : "";
+        if (bring_prepared(m, hints, sql, unnamed_ != nullptr, true) != brought::ready) return;
+        bring_unnamed(m);
+        note_bind(m, hints);
         return pass(m, owed_kind::bind);
     }
     if (max_statements_ == 0) {
+        if (bring_prepared(m, prepared_hints_ | protocol::hint_named, {}, false, true) !=
+            brought::ready) {
+            return;
+        }
         note_bind(m, prepared_hints_);
         return pass(m, owed_kind::bind);
     }
@@ -447,6 +472,7 @@ void client_link::on_bind(message& m) {
     }
     const auto what = at->second.what;
     read_again(m, what->query, at->second);
+    if (bring_prepared(m, at->second.hints, what->query, true, true) != brought::ready) return;
     note_bind(m, at->second.hints);
     bring_statement(m, what);
     pass_renamed(m, portal.size() + 1, name, what->server_name, owed_kind::bind, what->id);
@@ -628,6 +654,7 @@ void client_link::restore_name(const owed_note& note) {
 
 void client_link::forget_statements() {
     names_.clear();
+    own.clear();
     unnamed_.reset();
 }
 

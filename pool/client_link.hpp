@@ -17,6 +17,7 @@
 #include "protocol/outgoing.hpp"
 #include "protocol/pg_build.hpp"
 #include "protocol/pg_frame.hpp"
+#include "protocol/prepared_names.hpp"
 #include "protocol/sql_scan.hpp"
 
 namespace sluice::pool {
@@ -87,6 +88,11 @@ class client_link {
     // The last Parse of the unnamed statement failed, or was skipped.
     void forget_unnamed() noexcept { unnamed_.reset(); }
     void discard_all();
+    // SQL-level prepared statements: those that it has, as the server said.
+    own_statements own;
+    [[nodiscard]] bool may_carry_statements() const noexcept { return max_statements_ != 0; }
+    [[nodiscard]] statement_ptr carried_statement(std::string_view name, std::string_view text,
+                                                  const parameters& parsed_under);
 
     parameters startup;   // settings of the startup packet: what RESET goes back to
     parameters wanted;    // settings that its server connection must have
@@ -133,11 +139,41 @@ class client_link {
     void guard_sequences(message& m, std::uint32_t bits);
     void bring_channels(message& m, bool marks);
     static void run_before(message& m, std::string_view sql);
+    // client_prepared.cpp
+    enum class brought : std::uint8_t {
+        ready,    // the message may go
+        wait,     // not yet
+        refused,  // it was answered with an error
+    };
+    enum class name_use : std::uint8_t { executes, changes, any };
+    struct name_change;
+    [[nodiscard]] brought bring_prepared(message& m, std::uint32_t bits, std::string_view sql,
+                                         bool read, bool runs);
+    [[nodiscard]] brought bring_for_parse(message& m, std::uint32_t hints, std::string_view sql);
+    void plan(const server_link& server, const std::string& name, name_use use,
+              std::vector<name_change>& out) const;
+    [[nodiscard]] std::vector<name_change> plan_all(const server_link& server,
+                                                    const protocol::prepared_names& names,
+                                                    bool any) const;
+    [[nodiscard]] bool drop_failed(message& m, const protocol::prepared_names& names,
+                                   std::vector<name_change>& changes);
+    [[nodiscard]] brought send_ahead(message& m, std::vector<name_change>& changes, bool needed,
+                                     std::uint32_t bits);
+    void send_change(message& m, const name_change& one);
+    [[nodiscard]] brought ride(message& m, const std::vector<name_change>& changes);
+    [[nodiscard]] static std::unique_ptr<owed_note> note_deallocate(server_link& server,
+                                                                    const name_change& one);
+    [[nodiscard]] static std::unique_ptr<owed_note> note_prepare(server_link& server,
+                                                                 const name_change& one);
+    [[nodiscard]] bool parses_otherwise(const server_link& server, const statement& what);
+    void note_changes(message& m, std::uint32_t bits, std::string_view sql, bool read,
+                      const protocol::prepared_names& names);
+    void refuse(message& m, std::string error);
     void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
     [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;
     [[nodiscard]] std::size_t needed_for(const protocol::frame_header& header) const noexcept;
     void reject(std::string_view sqlstate, std::string message);
-    [[nodiscard]] parameters parse_settings();
+    [[nodiscard]] parameters parse_settings(std::uint32_t hints);
     static void record(message& m, protocol::byte_span bytes);
 
     parameter_table& parameters_;

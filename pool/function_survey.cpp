@@ -26,8 +26,9 @@ constexpr std::array<std::string_view, 12> ddl_words{"alter",   "comment", "crea
 
 constexpr std::array<std::string_view, 7> statement_words{
     "deallocate", "discard", "listen", "load", "prepare", "reset", "unlisten"};
-constexpr std::array<std::string_view, 4> name_prefixes{"pg_advisory_lock", "pg_advisory_unlock",
-                                                        "pg_try_advisory_lock", "pg_temp"};
+constexpr std::array<std::string_view, 5> name_prefixes{"pg_advisory_lock", "pg_advisory_unlock",
+                                                        "pg_try_advisory_lock", "pg_temp",
+                                                        "pg_prepared_statement"};
 constexpr std::array<std::string_view, 5> before_temp{"create", "global", "into", "local",
                                                       "replace"};
 
@@ -106,6 +107,7 @@ bool body::read(std::string_view text, int level) const {
             case token::kind::word:
                 if (starts && at_start(one, tokens)) return true;
                 if (starts && level > 0 && (one.is("temp") || one.is("temporary"))) return true;
+                if (starts && level > 0 && one.is("execute")) return true;  // of a name
                 if (level == 0 && one.is("execute") && executes_what_it_was_given(tokens))
                     return true;
                 [[fallthrough]];

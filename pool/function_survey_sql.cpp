@@ -36,7 +36,7 @@ WITH f AS MATERIALIZED (
   UNION ALL
   (SELECT 1 FROM f WHERE f.source ~* (
      '[[:<:]](set|reset|temp|temporary|listen|unlisten|prepare|deallocate|discard|hold|load|'
-     'execute|set_config|setseed)[[:>:]]|pg_temp|pg_advisory_|pg_try_advisory_')::pg_catalog.text
+     'execute|set_config|setseed)[[:>:]]|pg_temp|pg_advisory_|pg_try_advisory_|pg_prepared_')::pg_catalog.text
    LIMIT 1)
 ), owner AS (
   SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid AS class, r.oid AS id,

@@ -21,6 +21,7 @@
 #include <boost/circular_buffer.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "pool/statements.hpp"
@@ -45,8 +46,9 @@ enum class reply_for : std::uint8_t { client, nobody, faked };
 
 // Whose message it was: the client's (or part of carrying it out), or one of our own between the
 // client's, whose failure means something else. question: what the session has become.
-// handover: its channels go to the shared connection.
-enum class errand : std::uint8_t { of_client, settings, question, clean_up, handover };
+// handover: its channels go to the shared connection. bring: SQL-level prepared statements that its
+// next message needs, or must not see.
+enum class errand : std::uint8_t { of_client, settings, question, clean_up, handover, bring };
 
 // A client's unnamed statement, so that another connection can be given it.
 struct unnamed_statement {
@@ -65,6 +67,14 @@ struct owed_note {
     bool restores_unnamed = false;  // if this message is skipped; if it fails, there is none
     statement_ptr evicted;          // closed on the server to make room
     std::string own_error;          // a whole ErrorResponse to send in place of the server's
+    // A command of ours about an SQL-level name: what the name stood for before, if it changes it.
+    std::string sql_name;
+    std::optional<held_statement> held_before;
+    enum class held_change : std::uint8_t {
+        none,
+        deallocates,
+        prepares
+    } change = held_change::none;
 };
 
 struct owed_reply {

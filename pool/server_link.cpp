@@ -8,6 +8,7 @@
 #include "pool/sqlstate.hpp"
 #include "protocol/pg_build.hpp"
 #include "protocol/pg_frame.hpp"
+#include "protocol/prepared_names.hpp"
 
 namespace sluice::pool {
 
@@ -71,13 +72,13 @@ std::size_t server_link::receive(byte_span in, client_link* client, outgoing& to
         protocol::frame_header header;
         const auto read = protocol::read_header(rest, header);
         if (read == protocol::header_status::partial) break;
-        const bool streams = streamable(header.type);
+        const bool data = header.type == 'D' || header.type == 'd';
+        const bool asked = !owed.empty() && owed.head().why == errand::question;
+        const bool streams = streamable(header.type) && !(data && asked);
         if (read == protocol::header_status::broken || (!streams && header.total() > whole_limit)) {
             desync();
             break;
         }
-        const bool data = header.type == 'D' || header.type == 'd';
-        const bool asked = !owed.empty() && owed.head().why == errand::question;
         const auto needed = data && !asked ? protocol::frame_header::size
                             : streams      ? std::min(header.total(), prefix)
                                            : header.total();
@@ -345,6 +346,8 @@ void server_link::on_parameter_status(frame_context& frame) {
     const bool own_change = for_client(frame);
     if (!owed.empty() && owed.head().why == errand::settings)
         return;  // the client is told when it is done
+    if (!owed.empty() && owed.head().why == errand::bring) return;  // and back again
+    if (own_change && protocol::decides_parsing(name)) parsing_changed = true;
     if (own_change) hints |= protocol::hint_settings;
     if (own_change && discard_seen_) {
         frame.client->server_reported(name, value, false);
@@ -377,11 +380,14 @@ void server_link::on_error(frame_context& frame) {
         // it has all its answers: it gets another connection.
         const bool unconcerned = owed.empty()
                                      ? between_transactions() && !serves_session && pins == 0
-                                     : owed.head().why == errand::settings;
+                                     : owed.head().why == errand::settings ||
+                                           (owed.head().why == errand::bring && status_ == 'I' &&
+                                            !serves_session && pins == 0);
         if (!unconcerned) forward(frame);
         return;
     }
     auto& head = owed.head();
+    if (head.why == errand::bring) return on_bring_error(frame);
     if (head.why != errand::of_client) {
         last_error_.assign(as_text(frame.part));
         if (head.why == errand::settings) {
@@ -483,6 +489,7 @@ void server_link::drop_until_sync(client_link* client) {
             }
         }
         if (entry.note == nullptr) continue;
+        undo_change(*entry.note);
         if (i > 0 && entry.note->restores_unnamed && client != nullptr && !changed_since) {
             client->restore_unnamed(*entry.note);
         }
@@ -499,6 +506,12 @@ void server_link::drop_until_sync(client_link* client) {
 
 bool server_link::apply_settings(client_link& client, outgoing& to_server, outgoing& to_client) {
     settings_failed_ = false;
+    if (!held.empty() && client.tracking() != config::session_state::full) {
+        to_server.build([](std::string& out) { protocol::append_query(out, "DEALLOCATE ALL"); });
+        push({owed_kind::query, reply_for::nobody, errand::of_client, 0, nullptr});
+        unnamed_client = 0;
+        forget_prepared();
+    }
     if (applied == client.wanted) {
         tell_reported(client, to_client);
         return true;

@@ -7,8 +7,11 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "metrics/counters.hpp"
 #include "pool/owed_replies.hpp"
@@ -118,9 +121,30 @@ class server_link {
     [[nodiscard]] bool settings_failed() const noexcept { return settings_failed_; }
     [[nodiscard]] metrics::pool_counters* counters() const noexcept { return counters_; }
 
+    // SQL-level names that the client has used in PREPARE or DEALLOCATE since the last answer, with
+    // the settings that decided how it was parsed (null: not known).
+    void mention(const std::string& name, const parameters& parsed_under);
+    [[nodiscard]] bool has_mentioned(std::string_view name) const noexcept;
+    // The settings that the next message runs under, as far as they are known.
+    [[nodiscard]] const parameters& effective() const noexcept {
+        return settings_owed_ > 0 ? applying_ : applied;
+    }
+    // Statements are being brought; the client's message waits.
+    [[nodiscard]] bool bringing() noexcept {
+        return !owed.empty() && owed.at(owed.size() - 1).why == errand::bring;
+    }
+
     // Shared with client_link, which writes the other direction.
     owed_replies owed;
     prepared_cache prepared;
+    held_statements held;  // SQL-level, of whichever client
+    struct bring_failure {
+        std::string error;  // a whole ErrorResponse
+        bool deallocating = false;
+    };
+    std::map<std::string, bring_failure, std::less<>> bring_failures;  // of this client
+    // The settings that decide how statements are parsed may not be `applied` now.
+    bool parsing_changed = false;
     parameters applied;       // settings the connection has now, above its defaults
     std::uint32_t hints = 0;  // protocol::session_hint bits of what ran since the last answer
     pin_set pins = 0;
@@ -203,6 +227,13 @@ class server_link {
     void on_answer_error();
     void on_survey_end();
     void on_answer_end(client_link* client);
+    void take_prepared(const session_answer& answer, client_link& client);
+    void take_listed(const std::string& name, const std::optional<std::string>& text,
+                     client_link& client);
+    [[nodiscard]] static statement_ptr portable(const std::string& name, std::string_view text,
+                                                const parameters& under, client_link& client);
+    void on_bring_error(frame_context& frame);
+    void undo_change(const owed_note& note);
     void take_channels(std::vector<std::string> native, client_link* client);
     void on_notification(frame_context& frame);
     [[nodiscard]] bool may_have_notified(const client_link* client) const noexcept;
@@ -226,7 +257,10 @@ class server_link {
     session_answer answer_;
     std::uint32_t asked_ = 0;  // questions under way, a bit each
     bool answer_failed_ = false;
-    bool undone_ = false;       // an error or a ROLLBACK since the last answer
+    std::vector<std::pair<std::string, parameters>> mentions_;
+    bool lists_prepared_ = false;  // as the question of pins was asked
+    bool prepare_seen_ = false;    // a PREPARE of the client's has succeeded since the last answer
+    bool undone_ = false;          // an error or a ROLLBACK since the last answer
     bool brought_ran_ = false;  // the client's channels have come, in the transaction that is open
     std::string marker_;        // of the handover that is under way
     bool marker_passed_ = false;

@@ -7,6 +7,7 @@
 #include "pool/client_link.hpp"
 #include "pool/server_frame.hpp"
 #include "pool/server_link.hpp"
+#include "pool/sql_prepared.hpp"
 #include "protocol/pg_build.hpp"
 #include "protocol/pg_frame.hpp"
 
@@ -36,6 +37,7 @@ constexpr std::uint32_t bit(question which) noexcept {
 
 void server_link::forget_prepared() {
     prepared.clear();
+    held.clear();
     question_prepared_ = {};
 }
 
@@ -56,7 +58,10 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
             }
             return;
         case 'P':
-            if (tag == "PREPARE") hints |= protocol::hint_prepared;
+            if (tag == "PREPARE") {
+                hints |= protocol::hint_prepared;
+                prepare_seen_ = true;
+            }
             return;
         case 'L':
             if (tag == "LISTEN") hints |= protocol::hint_channels;
@@ -95,6 +100,9 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
 
 void server_link::lease_to(const client_link& client) noexcept {
     undone_ = brought_channels = brought_ran_ = marker_passed_ = false;
+    parsing_changed = prepare_seen_ = false;
+    mentions_.clear();
+    bring_failures.clear();
     tracked_ = client.tracking() != session_state::off;
     if (knowledge_ != nullptr) knowledge_edition_ = knowledge_->edition();
     if (last_client_ == client.serial()) return;
@@ -151,6 +159,7 @@ next_step server_link::end_transaction(client_link& client, outgoing& to_server)
                          (unknown || (hints & pins_hints) != 0 ||
                           ((pins & passing_pins) != 0 && (hints & ~kept_hints) != 0));
     if (!settings && !pinning) {
+        parsing_changed = false;
         if (pins != 0) {
             hints &= kept_hints;
             return next_step::keep;
@@ -190,6 +199,13 @@ void server_link::ask(question which, const client_link& client, outgoing& to_se
     }
     std::string names;
     std::vector<std::string_view> values;
+    if (which == question::pins) {
+        constexpr auto listing = protocol::hint_prepared | anything;
+        constexpr auto pinning = pin(pin_reason::prepared) | pin(pin_reason::unknown);
+        const bool lists = (hints & listing) != 0 || (pins & pinning) != 0;
+        values.emplace_back(lists ? "t" : "f");
+        lists_prepared_ = lists;
+    }
     if (which == question::settings) {
         auto known = client.own_settings();
         if (knowledge_ != nullptr) {
@@ -224,6 +240,7 @@ void server_link::on_answer_end(client_link* client) {
     const auto asked = std::exchange(asked_, 0);
     const auto answer = std::exchange(answer_, {});
     if (asked == bit(question::functions)) return on_survey_end();
+    parsing_changed = false;
     if (std::exchange(answer_failed_, false)) {
         if (client == nullptr) return;  // the hints remain, and everything is cleaned
         pins |= pin(pin_reason::unknown);
@@ -255,6 +272,11 @@ void server_link::on_answer_end(client_link* client) {
     }
     if ((asked & bit(question::pins)) != 0) {
         pins = (pins & ~passing_pins) | answer.pins;
+        if (client != nullptr) {
+            take_prepared(answer, *client);
+        } else if (lists_prepared_) {
+            pins |= pin(pin_reason::prepared);  // nobody's: cleaned
+        }
         take_channels(answer.channels, client);
         hints &= kept_hints;
     } else if (client != nullptr && client->tracking() == session_state::full) {
@@ -264,6 +286,101 @@ void server_link::on_answer_end(client_link* client) {
         if ((hints & anything) != 0) hints |= pins_hints & ~(settings_hints | anything);
         hints &= ~settings_hints;
     }
+}
+
+void server_link::mention(const std::string& name, const parameters& parsed_under) {
+    for (auto& one : mentions_) {
+        if (one.first != name) continue;
+        if (one.second != parsed_under) one.second = nullptr;
+        return;
+    }
+    mentions_.emplace_back(name, parsed_under);
+}
+
+bool server_link::has_mentioned(std::string_view name) const noexcept {
+    return std::any_of(mentions_.begin(), mentions_.end(),
+                       [&](const auto& one) { return one.first == name; });
+}
+
+// What the server lists is the client's where it has changed the name itself; anything else was
+// there before, and may be another's.
+void server_link::take_prepared(const session_answer& answer, client_link& client) {
+    if (lists_prepared_) {
+        for (const auto& [name, text] : answer.prepared)
+            take_listed(name, text, client);
+        std::erase_if(held, [&](const auto& one) {
+            const auto& name = one.first;
+            const bool listed = std::any_of(answer.prepared.begin(), answer.prepared.end(),
+                                            [&](const auto& row) { return row.first == name; });
+            if (listed) return false;
+            const auto mine = client.own.find(name);
+            const bool was_mine =
+                one.second.stand_in || has_mentioned(name) ||
+                (mine != client.own.end() && mine->second.what == one.second.what);
+            if (was_mine && mine != client.own.end()) client.own.erase(mine);
+            return true;
+        });
+        mentions_.clear();
+        prepare_seen_ = false;
+    }
+    const bool stays = std::any_of(client.own.begin(), client.own.end(),
+                                   [](const auto& one) { return one.second.what == nullptr; });
+    if (stays) pins |= pin(pin_reason::prepared);
+}
+
+void server_link::take_listed(const std::string& name, const std::optional<std::string>& text,
+                              client_link& client) {
+    const auto there = held.find(name);
+    const bool known = there != held.end();
+    if (known && there->second.stand_in && text == stand_in_sql(name)) return;
+    const auto mention = std::find_if(mentions_.begin(), mentions_.end(),
+                                      [&](const auto& one) { return one.first == name; });
+    const bool mentioned = mention != mentions_.end();
+    const auto under = mentioned ? mention->second : nullptr;
+    statement_ptr what;
+    if (known && !there->second.stand_in) {
+        const auto& was = there->second.what;
+        const bool same = was == nullptr || (text && is_listed_as(*was, *text));
+        const bool again = mentioned && prepare_seen_;
+        if (same && (!again || (was != nullptr && was->parsed_under == under))) return;
+        // The same text again, under other settings or not: it cannot be told.
+        if (!same && under != nullptr && text) what = portable(name, *text, under, client);
+    } else if (under != nullptr && text) {
+        what = portable(name, *text, under, client);
+    }
+    held.insert_or_assign(name, held_statement{what});
+    client.own.insert_or_assign(name, own_statement{what});
+}
+
+// Null: it has to stay where it is.
+statement_ptr server_link::portable(const std::string& name, std::string_view text,
+                                    const parameters& under, client_link& client) {
+    if (!client.may_carry_statements() || client.own.size() >= most_own_statements) return nullptr;
+    const auto sql = protocol::prepare_statement_in(text, name);
+    std::size_t bytes = sql.size();
+    for (const auto& one : client.own)
+        bytes += one.second.what == nullptr ? 0 : one.second.what->query.size();
+    if (sql.empty() || bytes > most_own_bytes) return nullptr;
+    return client.carried_statement(name, sql, under);
+}
+
+// The command that the server was to run never happened, or failed.
+void server_link::undo_change(const owed_note& note) {
+    using change = owed_note::held_change;
+    if (note.change == change::deallocates) held.insert_or_assign(note.sql_name, *note.held_before);
+    if (note.change == change::prepares) held.erase(note.sql_name);
+}
+
+// Nobody else is disturbed: the client is told if its message needs the name.
+void server_link::on_bring_error(frame_context& frame) {
+    const auto* note = owed.head().note.get();
+    if (note == nullptr) return;
+    const bool deallocating = note->change == owed_note::held_change::deallocates;
+    if (deallocating && protocol::read_error_fields(frame.body).sqlstate == "26000") return;
+    const auto [failure, first] = bring_failures.try_emplace(note->sql_name);
+    if (first) failure->second = {std::string(protocol::as_text(frame.part)), deallocating};
+    // Where it could not be deallocated, it is still there.
+    if (first || !failure->second.deallocating) undo_change(*note);
 }
 
 // `native`: what the connection itself listens to. That is what the client has added in this

@@ -21,11 +21,11 @@ constexpr std::string_view ask_settings =
     "UNION ALL SELECT 'r', 'role', pg_catalog.current_setting('role') "
     "UNION ALL SELECT 'a', 'session_authorization', session_user::pg_catalog.text";
 
-// 'p': a reason to pin. 'l': a channel. Everything in a schema depends on it, which pg_depend's
-// index finds at once.
+// 'q': a prepared statement. 'p': a reason to pin. 'l': a channel. Everything in a schema depends
+// on it, which pg_depend's index finds at once.
 constexpr std::string_view ask_pins =
-    "SELECT 'p', 'prepared', NULL::pg_catalog.text WHERE EXISTS "
-    "(SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql) "
+    "SELECT 'q', name, CASE WHEN pg_catalog.octet_length(statement) <= 65536 THEN statement END "
+    "FROM pg_catalog.pg_prepared_statements WHERE $1::pg_catalog.bool AND from_sql "
     "UNION ALL SELECT 'p', 'temporary', NULL WHERE pg_catalog.pg_my_temp_schema() <> 0 AND EXISTS "
     "(SELECT 1 FROM pg_catalog.pg_depend "
     "WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass "
@@ -51,6 +51,15 @@ bool read_column(protocol::reader& in, column& out) {
     return in.ok();
 }
 
+std::string quoted(std::string_view name) {
+    std::string out = "\"";
+    for (const char c : name) {
+        if (c == '"') out += c;
+        out += c;
+    }
+    return out + '"';
+}
+
 }  // namespace
 
 std::string describe(pin_set pins) {
@@ -64,12 +73,15 @@ std::string describe(pin_set pins) {
 }
 
 std::string listen_sql(std::string_view channel) {
-    std::string out = "LISTEN \"";
-    for (const char c : channel) {
-        if (c == '"') out += c;
-        out += c;
-    }
-    return out + '"';
+    return "LISTEN " + quoted(channel);
+}
+
+std::string stand_in_sql(std::string_view name) {
+    return "PREPARE " + quoted(name) + " AS SELECT 'stands in for a statement of this name'";
+}
+
+std::string deallocate_sql(std::string_view name) {
+    return "DEALLOCATE " + quoted(name);
 }
 
 std::string_view question_name(question which) noexcept {
@@ -138,6 +150,10 @@ bool session_answer::add_row(protocol::byte_span body) {
             return true;
         case 'a':
             session_user = value.text;
+            return true;
+        case 'q':
+            prepared.emplace_back(name.text, std::nullopt);
+            if (!value.is_null) prepared.back().second = value.text;
             return true;
         case 'l':
             channels.emplace_back(name.text);

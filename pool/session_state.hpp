@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,7 +23,7 @@ namespace sluice::pool {
 
 // Why a client keeps its server connection between transactions.
 enum class pin_reason : std::uint8_t {
-    prepared,    // SQL-level PREPARE
+    prepared,    // SQL-level PREPARE that cannot travel
     temporary,   // something in its temporary schema
     cursor,      // a cursor WITH HOLD
     lock,        // session-level advisory locks
@@ -66,8 +67,13 @@ enum class question : std::uint8_t { settings, pins, functions };
 inline constexpr std::size_t questions = 3;
 [[nodiscard]] std::string_view question_name(question which) noexcept;  // on the server
 [[nodiscard]] std::string_view question_sql(question which) noexcept;
-// The one parameter of question::settings: names of settings that pg_settings does not list.
+// The one parameter of question::settings: names of settings that pg_settings does not list. That
+// of question::pins: whether SQL-level prepared statements are listed.
 [[nodiscard]] std::string names_array(const std::vector<std::string>& names);
+
+// What stands in for a prepared statement whose name only has to be taken.
+[[nodiscard]] std::string stand_in_sql(std::string_view name);
+[[nodiscard]] std::string deallocate_sql(std::string_view name);
 
 // Collects the rows that answer a question.
 class session_answer {
@@ -81,6 +87,8 @@ class session_answer {
     bool has_privileged = false;  // a setting that takes a superuser to set
     std::vector<std::string> channels;
     std::string session_user;
+    // SQL-level prepared statements: name, and the text they came in (null: too long).
+    std::vector<std::pair<std::string, std::optional<std::string>>> prepared;
 };
 
 // What is known about a database by all clients of a pool. Any thread.

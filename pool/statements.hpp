@@ -7,6 +7,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -80,6 +81,24 @@ struct text_hash {
         return std::hash<std::string_view>{}(text);
     }
 };
+
+// SQL-level prepared statements, which are known by the same names on all connections: `query` is
+// the PREPARE, `types` the name, `parsed_under` the settings that decide how it is parsed.
+
+// What a server connection has under such a name. Neither: the client that has the connection has
+// made it, and it cannot travel.
+struct held_statement {
+    statement_ptr what;
+    bool stand_in = false;  // only there so that the name is taken
+};
+using held_statements = std::map<std::string, held_statement, std::less<>>;
+
+// What a client has under such a name.
+struct own_statement {
+    statement_ptr what;   // null: it cannot travel, and pins
+    bool broken = false;  // it could not be prepared again when last tried
+};
+using own_statements = std::map<std::string, own_statement, std::less<>>;
 
 // A client's name for a statement.
 struct named_statement {

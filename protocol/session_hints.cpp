@@ -335,7 +335,8 @@ void scan::after_set(word_id id) noexcept {
         case word_id::transaction:
         case word_id::constraints:
             if (next_is(".")) break;  // the first part of a setting's name
-            verb_ = word_id::local;   // nothing that outlives the transaction
+            if (id == word_id::local) bits_ |= hint_local;
+            verb_ = word_id::local;  // nothing that outlives the transaction
             return;
         case word_id::names:
             if (next_is(";")) bits_ |= hint_reset;  // without a value: the default
@@ -415,8 +416,8 @@ void scan::at_any_place(word_id id) noexcept {
             if (verb_ == word_id::alter) verb_ = word_id::grant;
             return;
         case word_id::set_config:
-            if ((bits_ & hint_settings) == 0 && outlives_transaction(rest(), standard_))
-                bits_ |= hint_settings;
+            if ((bits_ & hint_settings) != 0 || !next_is("(")) return;
+            bits_ |= outlives_transaction(rest(), standard_) ? hint_settings : hint_local;
             return;
         case word_id::process_id:
             process_id_ = true;

@@ -34,6 +34,7 @@ enum session_hint : std::uint32_t {
     hint_functions = 1U << 18,       // what functions of the database do may have changed
     hint_named = 1U << 19,           // a word of the database's own hint_words
     hint_dblink = 1U << 20,          // dblink_connect, dblink_disconnect
+    hint_local = 1U << 21,           // SET LOCAL, set_config local: to the transaction's end
 };
 
 // Words that are hints in one database (functions that leave state, tables that use them): folded

@@ -104,7 +104,7 @@ void client_session::set_pins(pool::pin_set pins) {
 
 void client_session::lose_server() {
     server_ = nullptr;
-    settings_wait_ = asking_ = handing_over_ = false;
+    settings_wait_ = bringing_ = asking_ = handing_over_ = false;
     set_pins(0);
 }
 

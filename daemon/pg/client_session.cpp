@@ -123,7 +123,7 @@ void client_session::regulate_reading() {
 
 // Its messages wait for something else first.
 bool client_session::is_held_up() const noexcept {
-    return settings_wait_ || waiting_ || is_busy_with_state() || catching_up_;
+    return settings_wait_ || bringing_ || waiting_ || is_busy_with_state() || catching_up_;
 }
 
 void client_session::take_messages() {
@@ -162,6 +162,7 @@ void client_session::take_messages() {
                 ask_for_server();
                 break;
             case pool::client_want::patience:
+                bringing_ = server_ != nullptr && server_->link.bringing();
                 return set_deadline();
             case pool::client_want::goodbye:
                 goodbye_ = true;
@@ -302,6 +303,11 @@ void client_session::server_bytes() {
     }
     if (from.link.settings_failed() && !from.link.awaiting_settings()) return settings_done();
     if (stream.backlog() > high_water_mark) from.stream.pause();
+    if (bringing_) {
+        if (from.link.bringing()) return;
+        bringing_ = false;
+        return pump();
+    }
     after_server_bytes();
 }
 

@@ -198,6 +198,7 @@ class client_session final : public net::stream_owner,
     bool waiting_ = false;                 // for a server connection
     std::function<void()> cancel_wanted_;  // while a grant is on its way: what to call then
     bool settings_wait_ = false;           // messages wait for the outcome of the settings
+    bool bringing_ = false;                // ... for prepared statements that are brought
     bool asking_ = false;                  // ... or for what the server says of the session
     bool handing_over_ = false;            // ... or for its channels to be taken over
     bool catching_up_ = false;             // its answers wait for its own notifications

@@ -163,6 +163,16 @@ def statement(rng, status, mix):
     return begin(rng) if kind is transaction and status == "I" and rng.random() < 0.9 else kind(rng)
 
 
+def without_refused(several, kind, status):
+    """What docs/sessions.md says is refused: names of prepared statements behind the end of a
+    failed transaction in one query, or behind a change of settings in one pipeline."""
+    if kind == "b" or (kind == "q" and status != "E"):
+        return several
+    uses = ("EXECUTE", "PREPARE", "DEALLOCATE p", "DEALLOCATE q", "pg_prepared")
+    return several[:1] + tuple("SELECT 1" if any(word in sql for word in uses) else sql
+                               for sql in several[1:])
+
+
 def random_step(rng, who, status, mix):
     act = rng.random()
     if act < 0.08:
@@ -184,7 +194,8 @@ def random_step(rng, who, status, mix):
         # The same of a NOTIFY that the open transaction holds (docs/sessions.md).
         if status == "T":
             several = tuple("SELECT 1" if "UNLISTEN" in sql else sql for sql in several)
-        return Step(who, rng.choice("qpb"), several)
+        kind = rng.choice("qpb")
+        return Step(who, kind, without_refused(several, kind, status))
     return Step(who, rng.choice("qx"), statement(rng, status, mix))
 
 
@@ -198,6 +209,8 @@ class Session:
         self.conn = conn
         self.status = "I"
         self.heard = []
+        self.texts = []        # of its transaction
+        self.is_kept = False   # for a prepared statement
 
     def take(self, messages, run):
         for msg in messages:
@@ -252,8 +265,10 @@ class Session:
 
 ORACLE = """SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_my_temp_schema())
     OR EXISTS (SELECT FROM pg_cursors WHERE is_holdable)
-    OR EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
-    OR EXISTS (SELECT FROM pg_prepared_statements WHERE from_sql)"""
+    OR EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"""
+PREPARED = "SELECT EXISTS (SELECT FROM pg_prepared_statements WHERE from_sql)"
+# Whoever has prepared a statement in a transaction with one of these may keep its connection.
+CHANGING = ("SET ", "RESET", "set_config", "put(", "DO $$", "DISCARD", "trigger", "model")
 
 
 @dataclass
@@ -311,12 +326,26 @@ class Plain:
             raise Invalid(f"{problem!r} on a direct connection") from None
         if "LISTEN" in str(step.sql):
             self.listened.add(step.who)
-        if session.status != "I" or session.conn.execute(ORACLE).value == "t":
+        self._look_at_prepared(session, step)
+        if session.status != "I" or session.is_kept or session.conn.execute(ORACLE).value == "t":
             self.busy.add(step.who)
         else:
             self.busy.discard(step.who)
         self._settle()
         return Trace(result, before, [len(s.heard) for s in self.sessions])
+
+    @staticmethod
+    def _look_at_prepared(session, step):
+        session.texts += step.sql if isinstance(step.sql, tuple) else (step.sql,)
+        if session.status != "I":
+            return
+        texts, session.texts = session.texts, []
+        if any("PREPARE" in sql for sql in texts):
+            unclear = any(word in sql for sql in texts for word in CHANGING)
+            again = len([sql for sql in texts if "PREPARE" in sql]) > 1
+            session.is_kept = session.is_kept or unclear or again
+        if session.is_kept and session.conn.execute(PREPARED).value == "f":
+            session.is_kept = False
 
     def _settle(self):
         """Whoever listens and is idle has what was sent: it comes before an answer."""
@@ -331,6 +360,7 @@ class Plain:
         wire.eventually(lambda: not self.pg.value(
             "select count(*) from pg_stat_activity where pid = %s", (session.conn.pid,)), 10)
         session.conn, session.status = self._connect(), "I"
+        session.texts, session.is_kept = [], False
         self.busy.discard(step.who)
         self.listened.discard(step.who)
         return Trace({}, before, [len(s.heard) for s in self.sessions], self.locks())

@@ -62,6 +62,8 @@ TEST(leaves_something, what_lasts_longer_than_its_transaction_does) {
              "begin unlisten *; end",
              "begin execute 'listen ' || quote_ident(name); end",
              "begin execute 'prepare p as select 1'; end",
+             "begin execute 'execute p'; end",
+             "select count(*) from pg_prepared_statements",
              "begin execute 'deallocate all'; end",
              "begin execute 'declare c cursor with hold for select 1'; end",
              "begin load 'auto_explain'; end",
