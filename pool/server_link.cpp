@@ -274,6 +274,7 @@ void server_link::on_notice(frame_context& frame) {
         health_ = link_health::dying;
         return;
     }
+    if (!owed.empty() && owed.head().why == errand::bring) return;  // it has been told before
     const bool answered = batch.answered;
     forward(frame);
     batch.answered = answered;

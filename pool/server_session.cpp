@@ -29,6 +29,8 @@ constexpr std::uint32_t pins_hints = protocol::hint_temporary | protocol::hint_c
 constexpr std::uint32_t kept_hints = protocol::hint_sequences;
 constexpr std::uint32_t anything = protocol::hint_unknown | protocol::hint_named;
 
+constexpr std::string_view query_timeout_text = "canceling statement due to query_timeout";
+
 constexpr std::uint32_t bit(question which) noexcept {
     return 1U << static_cast<unsigned>(which);
 }
@@ -375,10 +377,19 @@ void server_link::undo_change(const owed_note& note) {
 void server_link::on_bring_error(frame_context& frame) {
     const auto* note = owed.head().note.get();
     if (note == nullptr) return;
+    const auto sqlstate = protocol::read_error_fields(frame.body).sqlstate;
     const bool deallocating = note->change == owed_note::held_change::deallocates;
-    if (deallocating && protocol::read_error_fields(frame.body).sqlstate == "26000") return;
+    if (deallocating && sqlstate == "26000") return;
     const auto [failure, first] = bring_failures.try_emplace(note->sql_name);
-    if (first) failure->second = {std::string(protocol::as_text(frame.part)), deallocating};
+    if (first) {
+        failure->second.deallocating = deallocating;
+        auto& error = failure->second.error;
+        if (cancelled == cancel_reason::query_timeout && sqlstate == "57014") {
+            protocol::append_error(error, {.sqlstate = "57014", .message = query_timeout_text});
+        } else {
+            error = protocol::as_text(frame.part);
+        }
+    }
     // Where it could not be deallocated, it is still there.
     if (first || !failure->second.deallocating) undo_change(*note);
 }

@@ -304,7 +304,7 @@ void client_session::server_bytes() {
     if (from.link.settings_failed() && !from.link.awaiting_settings()) return settings_done();
     if (stream.backlog() > high_water_mark) from.stream.pause();
     if (bringing_) {
-        if (from.link.bringing()) return;
+        if (from.link.bringing() || from.cancelling()) return;
         bringing_ = false;
         return pump();
     }

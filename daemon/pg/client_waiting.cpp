@@ -231,6 +231,10 @@ void client_session::cancel_requested(const std::function<void()>& done) {
 void client_session::cancel_done() {
     link_.hold(server_->cancelling());
     if (server_->cancelling()) return;
+    if (bringing_) {
+        bringing_ = server_->link.bringing();
+        return bringing_ ? void() : pump();
+    }
     after_server_bytes();
     if (phase_ == phase::ready && server_ != nullptr && !stream.rx.empty()) pump();
 }

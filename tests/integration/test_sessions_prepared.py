@@ -241,7 +241,7 @@ def test_equal_statements_are_shared(small):
 @pytest.mark.parametrize("setting", ["DateStyle = 'German'", "search_path = session_test",
                                      "standard_conforming_strings = off", "TimeZone = 'Asia/Tokyo'",
                                      "transform_null_equals = on", "ROLE session_reader"])
-def test_statement_is_parsed_as_it_was_first(small, setting):
+def test_statement_is_parsed_as_it_was_first(world, setting):
     """On another connection, under other settings, within a transaction or not."""
     steps = [f"PREPARE before AS SELECT '1.2.2020'::date - '2020-01-01'::date, '\\x'::text, "
              "1 = NULL, '2020-01-01 00:00'::timestamptz = '2020-01-01 00:00+00'",
@@ -251,10 +251,12 @@ def test_statement_is_parsed_as_it_was_first(small, setting):
              "EXECUTE before", "EXECUTE after", "BEGIN", "EXECUTE before", "EXECUTE after",
              "COMMIT", "RESET ALL", "RESET ROLE", "EXECUTE after", "EXECUTE before",
              "BEGIN", "EXECUTE after", "SHOW DateStyle", "SHOW search_path", "SELECT current_user",
-             "ROLLBACK", "BEGIN", "SET LOCAL DateStyle = 'SQL, DMY'", "EXECUTE before",
-             "SHOW DateStyle", "EXECUTE after", "COMMIT", "SHOW DateStyle"]
-    small.check(*steps)
-    small.wait_pins()
+             "ROLLBACK"]
+    if "search_path" not in setting:  # PostgreSQL parses anew when that has changed
+        steps += ["BEGIN", "SET LOCAL DateStyle = 'SQL, DMY'", "EXECUTE before",
+                  "SHOW DateStyle", "EXECUTE after", "COMMIT", "SHOW DateStyle"]
+    world.check(*steps)
+    world.wait_pins()
 
 
 @pooled_only
