@@ -45,6 +45,22 @@ void compare_entries(changes& out, std::string_view key, applies presence,
     }
 }
 
+template <class Owner>
+void keep(std::span<const field<Owner>> fields, Owner& next, const Owner& running) {
+    for (const auto& row : fields) {
+        if (row.change == applies::restart) row.copy(next, running);
+    }
+}
+
+template <class Entry>
+void keep_entries(std::span<const field<Entry>> fields, std::map<std::string, Entry>& next,
+                  const std::map<std::string, Entry>& running) {
+    for (auto& [name, entry] : next) {
+        const auto at = running.find(name);
+        if (at != running.end()) keep(fields, entry, at->second);
+    }
+}
+
 }  // namespace
 
 changes diff(const settings& before, const settings& after) {
@@ -52,7 +68,7 @@ changes diff(const settings& before, const settings& after) {
     compare(out, {}, global_fields(), before, after);
     const auto& old_pg = before.postgres;
     const auto& new_pg = after.postgres;
-    compare_entries(out, databases_key, applies::restart, database_fields(), old_pg.databases,
+    compare_entries(out, databases_key, applies::live, database_fields(), old_pg.databases,
                     new_pg.databases);
     if (old_pg.users.has_value() != new_pg.users.has_value()) {
         add(out, applies::live, std::string(users_key));
@@ -64,6 +80,15 @@ changes diff(const settings& before, const settings& after) {
     compare_entries(out, monitoring_users_key, applies::live, monitoring_user_fields(),
                     before.monitoring.users, after.monitoring.users);
     return out;
+}
+
+void keep_what_waits(settings& next, const settings& running) {
+    keep(global_fields(), next, running);
+    keep_entries(database_fields(), next.postgres.databases, running.postgres.databases);
+    if (next.postgres.users && running.postgres.users) {
+        keep_entries(user_fields(), *next.postgres.users, *running.postgres.users);
+    }
+    keep_entries(kv_user_fields(), next.kv.users, running.kv.users);
 }
 
 }  // namespace sluice::config

@@ -20,4 +20,7 @@ struct changes {
 // without a key below it: postgres.databases.app.
 [[nodiscard]] changes diff(const settings& before, const settings& after);
 
+// Gives `next` the running values of all that waits for a restart.
+void keep_what_waits(settings& next, const settings& running);
+
 }  // namespace sluice::config

@@ -40,6 +40,9 @@ constexpr field<Owner> row(std::string_view key, std::string_view unit, applies 
     out.same = [](const Owner& one, const Owner& other) {
         return member_of<Path...>(one) == member_of<Path...>(other);
     };
+    out.copy = [](Owner& to, const Owner& from) {
+        member_of<Path...>(to) = member_of<Path...>(from);
+    };
     if constexpr (is_optional<member>::value) {
         out.read = [](Owner& owner, std::string_view value) {
             typename Codec::value parsed{};
@@ -132,7 +135,7 @@ constexpr std::array global_rows{
     top<choice<log_level>, &settings::log, &log_settings::level>(
         "log.level", "", live, "The least severe lines to log: debug, info, warning or error."),
     top<choice<log_format>, &settings::log, &log_settings::format>(
-        "log.format", "", restart, "Lines for people (text) or for machines (json)."),
+        "log.format", "", live, "Lines for people (text) or for machines (json)."),
 
     top<plain_text, &settings::control_socket>("control_socket", "", restart,
                                                "The socket of `sluice upgrade`, `reload` and "
@@ -148,16 +151,16 @@ constexpr std::array global_rows{
     pg<count<1, 65535>, &p::listen_backlog>("postgres.listen_backlog", "connections", restart,
                                             "Connections that the kernel holds until accepted."),
     pg<choice<auth_type>, &p::auth_type>(
-        "postgres.auth_type", "", restart,
+        "postgres.auth_type", "", live,
         "How clients prove who they are: trust, cleartext (over TLS or loopback only), "
         "scram-sha-256, cert or passthrough (the password is proved by logging in upstream)."),
     pg<duration, &p::passthrough_cache>(
         "postgres.passthrough_cache", "seconds", live,
         "How long a password that `passthrough` has proved is believed; 0 proves each login."),
 
-    pg<choice<pool_mode>, &p::pool_mode>("postgres.pool_mode", "", restart,
+    pg<choice<pool_mode>, &p::pool_mode>("postgres.pool_mode", "", live,
                                          "When a server connection goes back to the pool: after a "
-                                         "session, a transaction or a statement."),
+                                         "session, a transaction or a statement. For new clients."),
     pg<choice<session_state>, &p::session_state>(
         "postgres.session_state", "", live,
         "What of a session follows its client from one transaction to the next: full, "
@@ -168,7 +171,7 @@ constexpr std::array global_rows{
                               "number."),
     pg<duration, &p::pin_timeout>("postgres.pin_timeout", "seconds", live,
                                   "A client that keeps a server connection and runs nothing on it "
-                                  "is ended after this; 0: never. For new clients."),
+                                  "is ended after this; 0: never."),
     pg<positive, &p::pool_size>("postgres.pool_size", "connections", live,
                                 "Server connections of one pool, that is of one database and "
                                 "user; exact over all threads."),
@@ -196,9 +199,9 @@ constexpr std::array global_rows{
                                                "connections", live,
                                                "Client connections of one user; 0 is no limit."),
     pg<limit, &p::max_prepared_statements>(
-        "postgres.max_prepared_statements", "statements", restart,
+        "postgres.max_prepared_statements", "statements", live,
         "Prepared statements kept on one server connection, the least recently used evicted; 0 "
-        "passes the clients' names on unchanged."),
+        "passes the clients' names on unchanged. For new clients."),
     pg<count<1, 1000>, &p::max_concurrent_logins>("postgres.max_concurrent_logins", "logins", live,
                                                   "Logins upstream that one pool runs at a time."),
 
@@ -237,26 +240,26 @@ constexpr std::array global_rows{
                               "Idle clients that a stop or an upgrade ends in a second; 0 ends all "
                               "at once."),
 
-    pg<plain_text, &p::server_reset_query>("postgres.server_reset_query", "", restart,
+    pg<plain_text, &p::server_reset_query>("postgres.server_reset_query", "", live,
                                            "Sent in session mode when a client leaves; an empty "
                                            "text sends nothing."),
 
-    pg<on_off, &p::tcp_keepalive>("postgres.tcp_keepalive", "", restart,
+    pg<on_off, &p::tcp_keepalive>("postgres.tcp_keepalive", "", live,
                                   "Whether the kernel probes idle connections."),
-    pg<kernel_seconds, &p::tcp_keepidle>("postgres.tcp_keepidle", "seconds", restart,
+    pg<kernel_seconds, &p::tcp_keepidle>("postgres.tcp_keepidle", "seconds", live,
                                          "Silence before the first probe; 0 leaves it to the "
                                          "kernel."),
-    pg<kernel_seconds, &p::tcp_keepintvl>("postgres.tcp_keepintvl", "seconds", restart,
+    pg<kernel_seconds, &p::tcp_keepintvl>("postgres.tcp_keepintvl", "seconds", live,
                                           "Time between probes; 0 leaves it to the kernel."),
-    pg<count<0, 127>, &p::tcp_keepcnt>("postgres.tcp_keepcnt", "probes", restart,
+    pg<count<0, 127>, &p::tcp_keepcnt>("postgres.tcp_keepcnt", "probes", live,
                                        "Unanswered probes that end a connection; 0 leaves it to "
                                        "the kernel."),
     pg<duration, &p::tcp_user_timeout>(
-        "postgres.tcp_user_timeout", "seconds", restart,
+        "postgres.tcp_user_timeout", "seconds", live,
         "How long sent bytes may stay unacknowledged; 0 leaves it to the kernel."),
 
     tls<choice<tls_mode>, &tls_settings::mode>(
-        "postgres.tls.mode", "", restart,
+        "postgres.tls.mode", "", live,
         "TLS towards clients: disable, allow (they choose), require, verify-ca or verify-full "
         "(clients show a certificate)."),
     tls<file_path, &tls_settings::certificate>("postgres.tls.certificate", "", live,
@@ -328,7 +331,7 @@ constexpr std::array global_rows{
                                    "How many of them are kept."),
 
     kv_tls<choice<tls_mode>, &tls_settings::mode>(
-        "kv.tls.mode", "", restart,
+        "kv.tls.mode", "", live,
         "TLS towards clients: disable, allow (they choose), require, verify-ca or verify-full "
         "(clients show a certificate)."),
     kv_tls<file_path, &tls_settings::certificate>("kv.tls.certificate", "", live,
@@ -383,10 +386,10 @@ using d = database_settings;
 
 constexpr std::array database_rows{
     db<connection_string, &d::url>(
-        "url", "", restart,
+        "url", "", live,
         "Any libpq connection string. A user in it is the upstream user for everyone; without one "
         "each client's own user and password are used. Without the key, libpq's defaults hold."),
-    db<choice<pool_mode>, &d::pool_mode>("pool_mode", "", restart, "As in `postgres`."),
+    db<choice<pool_mode>, &d::pool_mode>("pool_mode", "", live, "As in `postgres`."),
     db<choice<session_state>, &d::session_state>("session_state", "", live, "As in `postgres`."),
     db<limit, &d::max_pinned>("max_pinned", "clients", live, "As in `postgres`."),
     db<duration, &d::pin_timeout>("pin_timeout", "seconds", live, "As in `postgres`."),
@@ -412,7 +415,7 @@ constexpr std::array user_rows{
     us<password, &u::password>("password", "", live,
                                "A password or a verifier that `sluice hash-password` made. "
                                "Needed by auth_type cleartext and scram-sha-256."),
-    us<choice<pool_mode>, &u::pool_mode>("pool_mode", "", restart, "As in `postgres`."),
+    us<choice<pool_mode>, &u::pool_mode>("pool_mode", "", live, "As in `postgres`."),
     us<choice<session_state>, &u::session_state>("session_state", "", live, "As in `postgres`."),
     us<duration, &u::pin_timeout>("pin_timeout", "seconds", live, "As in `postgres`."),
     us<positive, &u::pool_size>("pool_size", "connections", live, "As in `postgres`."),
@@ -448,6 +451,10 @@ constexpr field<kv_user_settings> projects_row() {
     out.show = [](const owner& user) { return project_list::show(user); };
     out.same = [](const owner& one, const owner& other) {
         return one.all_projects == other.all_projects && one.projects == other.projects;
+    };
+    out.copy = [](owner& to, const owner& from) {
+        to.all_projects = from.all_projects;
+        to.projects = from.projects;
     };
     return out;
 }

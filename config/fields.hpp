@@ -28,6 +28,7 @@ struct field {
     void (*clear)(Owner&) = nullptr;
     std::string (*show)(const Owner&) = nullptr;
     bool (*same)(const Owner&, const Owner&) = nullptr;
+    void (*copy)(Owner& to, const Owner& from) = nullptr;
 };
 
 [[nodiscard]] std::span<const field<settings>> global_fields();

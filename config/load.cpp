@@ -40,8 +40,8 @@ class loader {
             read_section(root, {}, {}, global_fields(), out_.settings);
         }
         if (const auto found = find_mistake(out_.settings)) {
-            const auto line = line_near(found->key);
-            fail(line > 0 ? line : line_near(found->related), found->key, found->found,
+            const auto line = out_.line_of(found->key);
+            fail(line > 0 ? line : out_.line_of(found->related), found->key, found->found,
                  found->expected);
         }
         check_urls();
@@ -56,7 +56,7 @@ class loader {
         for (const auto& [name, database] : out_.settings.postgres.databases) {
             if (usable_(database.url)) continue;
             const auto key = "postgres.databases." + name + ".url";
-            fail(line_near(key), key, "a value that libpq does not understand",
+            fail(out_.line_of(key), key, "a value that libpq does not understand",
                  "a connection string: postgresql://user:password@host:port/database or key=value");
         }
     }
@@ -77,7 +77,7 @@ class loader {
         for (const auto& [key, line, value] : section.members) {
             const auto inner_key = inner.empty() ? key : inner + "." + key;
             const auto full_path = key_path(path, key);
-            lines_.emplace(full_path, line);
+            out_.lines.emplace(full_path, line);
             if (key.find('.') != std::string::npos) {  // the rows' dots are levels, not names
                 fail(line, full_path, "an unknown key", expected_key(key, inner, fields));
             }
@@ -140,7 +140,7 @@ class loader {
         }
         for (const auto& [name, line, value] : map.members) {
             const auto entry_path = key_path(path, name);
-            lines_.emplace(entry_path, line);
+            out_.lines.emplace(entry_path, line);
             if (name.empty()) fail(line, entry_path, "an empty name", "a name");
             read_section(value, {}, entry_path, fields, out[name]);
         }
@@ -164,7 +164,7 @@ class loader {
         for (std::size_t i = 0; i < value.items.size(); ++i) {
             const auto& item = value.items[i];
             const auto at = item_path(path, i);
-            lines_.emplace(at, item.line);
+            out_.lines.emplace(at, item.line);
             if (item.type != kind::scalar) {
                 fail(item.line, at, std::string(kind_name(item.type)), row.expected());
             }
@@ -233,24 +233,22 @@ class loader {
         return {};
     }
 
-    // The line of the key, or of the nearest section around it that the file has.
-    int line_near(std::string path) const {
-        for (;;) {
-            if (const auto at = lines_.find(path); at != lines_.end()) return at->second;
-            const auto cut = path.find_last_of(".[");
-            if (cut == std::string::npos) return 0;
-            path.resize(cut);
-        }
-    }
-
     const std::string file_;
     const environment& env_;
     url_check usable_;
     loaded out_;
-    std::map<std::string, int> lines_;
 };
 
 }  // namespace
+
+int loaded::line_of(std::string path) const {
+    for (;;) {
+        if (const auto at = lines.find(path); at != lines.end()) return at->second;
+        const auto cut = path.find_last_of(".[");
+        if (cut == std::string::npos) return 0;
+        path.resize(cut);
+    }
+}
 
 loaded load_text(std::string_view yaml, std::string file_name, const environment& env,
                  url_check usable) {

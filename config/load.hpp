@@ -3,6 +3,7 @@
 // expected. Driven by the table of fields.hpp. Start-up and reload only.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,10 @@ namespace sluice::config {
 struct loaded {
     config::settings settings;
     std::vector<std::string> warnings;  // one line each, with the key in front
+    std::map<std::string, int> lines;   // of the keys that the file has, by full path
+
+    // The line of the key, or of the nearest section around it that the file has; 0: none.
+    [[nodiscard]] int line_of(std::string path) const;
 };
 
 // Whether a database's URL can be used; the caller knows libpq, this folder does not.

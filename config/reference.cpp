@@ -27,7 +27,7 @@ void append(std::vector<reference_row>& out, const std::string& prefix,
 std::vector<reference_row> reference() {
     std::vector<reference_row> out;
     append(out, {}, global_fields());
-    out.push_back({std::string(databases_key), "mapping", "none", "", applies::restart,
+    out.push_back({std::string(databases_key), "mapping", "none", "", applies::live,
                    "The databases that clients may name. `\"*\"` takes every other name."});
     append(out, std::string(databases_key) + ".<name>.", database_fields());
     out.push_back({std::string(users_key), "mapping", "absent", "", applies::live,

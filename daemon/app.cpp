@@ -16,10 +16,6 @@
 #include <thread>
 #include <vector>
 
-#include "config/diff.hpp"
-#include "config/environment.hpp"
-#include "config/load.hpp"
-#include "config/validate.hpp"
 #include "daemon/control.hpp"
 #include "daemon/control_socket.hpp"
 #include "daemon/http/dashboard/dashboard.hpp"
@@ -31,6 +27,7 @@
 #include "daemon/net/worker.hpp"
 #include "daemon/pg/service.hpp"
 #include "daemon/predecessor.hpp"
+#include "daemon/reload.hpp"
 #include "daemon/upgrade.hpp"
 #include "daemon/version.hpp"
 #include "daemon/watchdog.hpp"
@@ -90,7 +87,7 @@ class app final : public monitoring_source, public control {
     void serve(std::vector<handed_client>& clients);
     void wait_for_signals();
     void on_signal(int number);
-    void reload_now(const std::function<void(const reload_result&)>& done);
+    void apply(const reload_plan& plan);
     void begin_shutdown(pg_service::newcomers what);
     void upgrade_now(const std::shared_ptr<control_socket::answer>& asker);
     void taken_over(pid_t successor);
@@ -111,6 +108,7 @@ class app final : public monitoring_source, public control {
     boost::asio::steady_timer timer_{io_};
     std::vector<std::unique_ptr<net::worker>> workers_;
     std::unique_ptr<pg_service> service_;
+    std::unique_ptr<reloader> reloader_;
     listeners sockets_;
     std::unique_ptr<predecessor> predecessor_;  // none: nobody's place is taken
     std::unique_ptr<kv_port> kv_;               // none: the key-value port is off
@@ -140,6 +138,8 @@ void app::build() {
     }
     service_ = std::make_unique<pg_service>(first, plain, log_);
     service_->whole = this;
+    reloader_ = std::make_unique<reloader>(io_, log_, options_.config_file, first,
+                                           [this](const reload_plan& plan) { apply(plan); });
     for (auto& worker : workers_) {
         worker->on_tick([this, &on = *worker](net::clock_time now) { service_->tick(on, now); });
     }
@@ -281,7 +281,8 @@ void app::on_signal(int number) {
 }
 
 void app::reload(std::function<void(const reload_result&)> done) {
-    boost::asio::post(io_, [this, done = std::move(done)] { reload_now(done); });
+    boost::asio::post(
+        io_, [this, done = std::move(done)]() mutable { reloader_->start(std::move(done)); });
 }
 
 void app::shut_down(shutdown_mode mode) {
@@ -292,78 +293,20 @@ void app::shut_down(shutdown_mode mode) {
     });
 }
 
-// What can change while running does; the rest is named and waits. A bad file changes nothing.
-void app::reload_now(const std::function<void(const reload_result&)>& done) {
-    if (options_.config_file.empty()) {
-        log_.info("nothing to reload: there is no configuration file");
-        return done({"there is no configuration file", {}, {}});
-    }
-    systemd::notify_reloading();
-    // The helper gets a copy: an earlier reload may be taking effect meanwhile.
-    service_->threads.run([this, done, before = current_] {
-        try {
-            auto loaded = config::load_file(options_.config_file, config::process_environment(),
-                                            pool::is_address);
-            const auto changed = config::diff(before, loaded.settings);
-            for (const auto& key : changed.restart) {
-                log_.warning("setting needs a restart", {{"key", key}});
-            }
-            auto next = loaded.settings;
-            next.workers = before.workers;
-            next.postgres.listen = before.postgres.listen;
-            next.postgres.auth_type = before.postgres.auth_type;
-            next.postgres.databases = before.postgres.databases;
-            next.monitoring.listen = before.monitoring.listen;
-            next.monitoring.tls.mode = before.monitoring.tls.mode;
-            if (config::is_open_to_all(next.monitoring) && !next.monitoring.allow_anonymous) {
-                throw std::runtime_error(
-                    "the monitoring port would be open to everybody: only a restart changes where "
-                    "it listens");
-            }
-            for (auto& [name, database] : next.postgres.databases) {
-                const auto at = loaded.settings.postgres.databases.find(name);
-                if (at == loaded.settings.postgres.databases.end()) continue;
-                const auto url = database.url;
-                database = at->second;
-                database.url = url;
-            }
-            // A file that is being written is empty for a moment.
-            if (next.kv.users.empty() && !before.kv.users.empty()) {
-                throw std::runtime_error(
-                    "kv.users is empty now: only a restart opens the key-value port to everybody");
-            }
-            next.kv.listen = before.kv.listen;
-            next.kv.listen_backlog = before.kv.listen_backlog;
-            next.kv.directory = before.kv.directory;
-            next.kv.tls.mode = before.kv.tls.mode;
-            next.control_socket = before.control_socket;
-            const auto fresh = std::make_shared<const directory>(next);
-            const auto kv_tls = kv_service::load_tls(next.kv);
-            const auto monitoring_tls = monitoring_server::load_tls(next.monitoring);
-            boost::asio::post(io_, [this, done, fresh, next, kv_tls, monitoring_tls, changed] {
-                current_ = next;
-                log_.configure(next.log);
-                service_->replace_directory(fresh);
-                const auto kv = kv_ == nullptr ? nullptr : kv_->service();
-                if (kv != nullptr) kv->configure(next.kv, kv_tls);
-                monitoring_->configure(next.monitoring, monitoring_tls);
-                log_.info("configuration reloaded", {{"changed", changed.live.size()}});
-                systemd::notify_ready("serving");
-                done({{}, changed.live, changed.restart});
-            });
-        } catch (const std::exception& error) {
-            log_.error("configuration not reloaded", {{"why", error.what()}});
-            systemd::notify_ready("serving; the last reload failed");
-            boost::asio::post(io_, [done, why = std::string(error.what())] {
-                done({why, {}, {}});
-            });
-        }
-    });
+void app::apply(const reload_plan& plan) {
+    current_ = plan.settings;
+    log_.configure(current_.log);
+    service_->replace_directory(plan.postgres);
+    const auto kv = kv_ == nullptr ? nullptr : kv_->service();
+    if (kv != nullptr) kv->configure(current_.kv, plan.kv_tls);
+    monitoring_->configure(current_.monitoring, plan.monitoring_tls);
+    hint_at_poolers(*plan.postgres);
 }
 
 void app::begin_shutdown(pg_service::newcomers what) {
     ending_ = true;
     if (!handed_over_) upgrade_->abandon();
+    reloader_->stop();
     systemd::notify_stopping("draining");
     log_.info("shutting down", {{"shutdown_timeout", current_.postgres.shutdown_timeout}});
     const auto patience = current_.postgres.shutdown_timeout;

@@ -71,6 +71,39 @@ void pool_book::set_limit(shared_bound& bound, std::uint32_t limit) {
     bound.limit = limit;
 }
 
+void pool_book::renew(bounded_pool& pool, std::uint32_t generation,
+                      std::vector<std::shared_ptr<void>>& retired) {
+    const guard lock(*this);
+    pool.generation_ = generation;
+    pool.failures_ = 0;
+    pool.retry_at_ = {};
+    // Logins that are under way may take long to fail: they stand in nobody's way.
+    if (pool.database_ != nullptr) pool.database_->used -= pool.opening_;
+    if (pool.user_ != nullptr) pool.user_->used -= pool.opening_;
+    pool.opening_ = 0;
+    for (auto& one : retire_all(pool))
+        retired.push_back(std::move(one));
+}
+
+bool pool_book::surplus(const bounded_pool& pool) {
+    const auto beyond = [](const shared_bound* bound) {
+        return bound != nullptr && bound->limit != 0 && bound->used > bound->limit;
+    };
+    return pool.all_.size() > pool.bounds_.size + pool.bounds_.reserve || beyond(pool.database_) ||
+           beyond(pool.user_);
+}
+
+void pool_book::trim(bounded_pool& pool, std::vector<std::shared_ptr<void>>& retired) {
+    const guard lock(*this);
+    for (auto& list : pool.idle_) {
+        while (!list.empty() && surplus(pool)) {
+            auto& longest_idle = list.back();
+            unlink_idle(longest_idle);
+            retired.push_back(forget(longest_idle));
+        }
+    }
+}
+
 void pool_book::unlink_idle(slot& which) {
     auto& list = which.pool->idle_[which.worker];
     list.erase(list.iterator_to(which));
@@ -124,43 +157,50 @@ waiter* pool_book::next_waiter(bounded_pool& pool, unsigned worker) {
     return chosen;
 }
 
-waiter* pool_book::hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now,
-                             std::shared_ptr<void>& last) {
+pool_book::handed pool_book::hand_over(bounded_pool& pool, slot& free, unsigned worker,
+                                       clock_time now) {
     free.worker = worker;
     free.since = now;
-    if (pool.paused_ || free.generation != pool.generation_) {
-        last = forget(free);
-        return nullptr;
-    }
+    if (pool.paused_ || free.generation < pool.generation_ || surplus(pool))
+        return {nullptr, forget(free)};
     if (auto* next = next_waiter(pool, worker)) {
         free.state = slot_state::leased;
         free.holder = next->serial;
-        return next;
+        return {next, nullptr};
     }
     free.state = slot_state::idle;
     free.holder = 0;
     pool.idle_[worker].push_front(free);
     ++pool.idle_count_;
-    return nullptr;
+    return {};
 }
 
-waiter* pool_book::release(slot& free, unsigned worker, clock_time now) {
-    std::shared_ptr<void> last;  // let go of after the lock
+waiter* pool_book::release(slot& free, unsigned worker, clock_time now, bool* retired) {
+    handed out;
     const guard lock(*this);
-    return hand_over(*free.pool, free, worker, now, last);
+    out = hand_over(*free.pool, free, worker, now);
+    if (retired != nullptr) *retired = out.retired != nullptr;
+    return out.next;
 }
 
 waiter* pool_book::opened(bounded_pool& pool, slot& added, std::shared_ptr<void> keep,
-                          unsigned worker, clock_time now) {
-    std::shared_ptr<void> last;  // let go of after the lock
+                          unsigned worker, clock_time now, bool* retired) {
+    handed out;
     const guard lock(*this);
+    if (added.generation < pool.generation_) {
+        added.state = slot_state::gone;
+        if (retired != nullptr) *retired = true;
+        return nullptr;
+    }
     added.keep = std::move(keep);
     --pool.opening_;
     pool.failures_ = 0;
     pool.retry_at_ = {};
     added.pool = &pool;
     pool.all_.push_back(added);
-    return hand_over(pool, added, worker, now, last);
+    out = hand_over(pool, added, worker, now);
+    if (retired != nullptr) *retired = out.retired != nullptr;
+    return out.next;
 }
 
 std::shared_ptr<void> pool_book::forget(slot& which) {
@@ -241,12 +281,13 @@ std::uint32_t pool_book::start_logins(bounded_pool& pool, clock_time now,
 }
 
 std::vector<waiter*> pool_book::login_failed(bounded_pool& pool, bool hopeless, clock_time now,
-                                             double jitter) {
+                                             double jitter, std::uint32_t generation) {
     const guard lock(*this);
+    std::vector<waiter*> refused;
+    if (generation < pool.generation_) return refused;
     --pool.opening_;
     if (pool.database_ != nullptr) --pool.database_->used;
     if (pool.user_ != nullptr) --pool.user_->used;
-    std::vector<waiter*> refused;
     if (hopeless && pool.all_.empty()) {
         while (!pool.waiters_.empty()) {
             auto& client = pool.waiters_.front();
@@ -291,13 +332,6 @@ void pool_book::resume(bounded_pool& pool) {
     pool.retry_at_ = {};  // whoever resumes has repaired what logins failed of
 }
 
-std::vector<std::shared_ptr<void>> pool_book::renew(bounded_pool& pool) {
-    const guard lock(*this);
-    ++pool.generation_;
-    pool.retry_at_ = {};
-    return retire_all(pool);
-}
-
 std::uint32_t pool_book::generation(const bounded_pool& pool) const {
     const guard lock(*this);
     return pool.generation_;
@@ -305,7 +339,7 @@ std::uint32_t pool_book::generation(const bounded_pool& pool) const {
 
 bool pool_book::is_outdated(const slot& which) const {
     const guard lock(*this);
-    return which.pool != nullptr && which.generation != which.pool->generation_;
+    return which.pool != nullptr && which.generation < which.pool->generation_;
 }
 
 std::size_t pool_book::count(const bounded_pool& pool, count_of which) const {
@@ -313,7 +347,7 @@ std::size_t pool_book::count(const bounded_pool& pool, count_of which) const {
     if (which == count_of::all) return pool.all_.size() + pool.opening_;
     return static_cast<std::size_t>(
         std::count_if(pool.all_.begin(), pool.all_.end(),
-                      [&](const auto& one) { return one.generation != pool.generation_; }));
+                      [&](const auto& one) { return one.generation < pool.generation_; }));
 }
 
 std::vector<pool_place> pool_book::waiting(const bounded_pool& pool) const {

@@ -112,8 +112,8 @@ class bounded_pool {
     waiter_list waiters_;
     std::uint32_t opening_ = 0;
     std::uint32_t idle_count_ = 0;
-    std::uint32_t failures_ = 0;  // logins in a row
-    std::uint32_t generation_ = 0;
+    std::uint32_t failures_ = 0;    // logins in a row
+    std::uint32_t generation_ = 0;  // older connections are not used again
     bool paused_ = false;
     clock_time retry_at_{};
 };
@@ -127,6 +127,13 @@ class pool_book {
     [[nodiscard]] shared_bound* add_bound(std::uint32_t limit);
     void set_bounds(bounded_pool& pool, pool_bounds bounds);
     void set_limit(shared_bound& bound, std::uint32_t limit);
+    // The pool's server is another one from that generation on: older connections serve nobody
+    // after their present clients, and older logins count no more and are of no use. Waiters stay.
+    // `retired` receives the idle ones, for the caller to close.
+    void renew(bounded_pool& pool, std::uint32_t generation,
+               std::vector<std::shared_ptr<void>>& retired);
+    // Bounds were lowered: retires idle connections as far as there are too many.
+    void trim(bounded_pool& pool, std::vector<std::shared_ptr<void>>& retired);
 
     // An idle connection, now leased to the waiter, or null: the waiter stands in the queue.
     // `remote` receives a hold on the connection if it lives on another worker than the waiter:
@@ -137,11 +144,13 @@ class pool_book {
     bool leave(bounded_pool& pool, waiter& client);
 
     // A connection becomes free on `worker`. The waiter it is leased to next, or null: it is idle,
-    // or, with the state `gone`, for the caller to close: the pool is paused, or it is outdated.
-    [[nodiscard]] waiter* release(slot& free, unsigned worker, clock_time now);
-    // The same for a connection that has just logged in.
+    // or retired, for the caller to close, since it is one too many or outdated,
+    // or the pool is paused.
+    [[nodiscard]] waiter* release(slot& free, unsigned worker, clock_time now,
+                                  bool* retired = nullptr);
+    // The same for a connection that has just logged in; the caller has set the slot's generation.
     [[nodiscard]] waiter* opened(bounded_pool& pool, slot& added, std::shared_ptr<void> keep,
-                                 unsigned worker, clock_time now);
+                                 unsigned worker, clock_time now, bool* retired = nullptr);
     // A connection has ended, or is about to be closed; it is not leased to anybody any more.
     void remove(slot& ended);
     // Takes an idle connection for closing; false: it has just been leased.
@@ -156,15 +165,14 @@ class pool_book {
                                              std::vector<std::shared_ptr<void>>& evict);
     // Hopeless: waiting will not help, and nobody is served either: all waiters are handed back.
     // Otherwise the next attempt is put off; `jitter` in [0, 1) spreads it.
+    // The failure of a login that began under an older generation says nothing about the pool.
     [[nodiscard]] std::vector<waiter*> login_failed(bounded_pool& pool, bool hopeless,
-                                                    clock_time now, double jitter);
+                                                    clock_time now, double jitter,
+                                                    std::uint32_t generation = ~std::uint32_t{0});
     // Paused: nobody is given a connection, none is opened, and what becomes free is to be closed.
     // The idle connections, retired, for the caller to close.
     [[nodiscard]] std::vector<std::shared_ptr<void>> pause(bounded_pool& pool);
     void resume(bounded_pool& pool);
-    // Connections whose login began before are outdated: none is given to anybody any more. A login
-    // notes generation() in its slot. The idle ones, retired, for the caller to close.
-    [[nodiscard]] std::vector<std::shared_ptr<void>> renew(bounded_pool& pool);
     [[nodiscard]] std::uint32_t generation(const bounded_pool& pool) const;
     [[nodiscard]] bool is_outdated(const slot& which) const;
     // Connections there are, and logins under way; or outdated connections.
@@ -192,8 +200,12 @@ class pool_book {
     class guard;
     [[nodiscard]] pool_figures figures_locked(const bounded_pool& pool) const;
     [[nodiscard]] waiter* next_waiter(bounded_pool& pool, unsigned worker);
-    [[nodiscard]] waiter* hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now,
-                                    std::shared_ptr<void>& last);
+    struct handed {
+        waiter* next = nullptr;
+        std::shared_ptr<void> retired;  // let go of after the lock
+    };
+    [[nodiscard]] handed hand_over(bounded_pool& pool, slot& free, unsigned worker, clock_time now);
+    [[nodiscard]] static bool surplus(const bounded_pool& pool);
     [[nodiscard]] slot* evictable(const bounded_pool& wanting, const shared_bound& bound);
     void unlink_idle(slot& which);
     [[nodiscard]] std::vector<std::shared_ptr<void>> retire_all(bounded_pool& pool);

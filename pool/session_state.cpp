@@ -175,6 +175,13 @@ void session_knowledge::note_notifier(std::uint32_t process, std::uint32_t clien
     notifiers_[process] = client;
 }
 
+// Never the same twice: a client that has come from another server or pool knows another one's
+// words.
+std::uint32_t session_knowledge::next_edition() noexcept {
+    static std::atomic<std::uint32_t> last{0};
+    return ++last;
+}
+
 std::uint32_t session_knowledge::notifier(std::uint32_t process) const {
     const std::lock_guard lock(mutex_);
     const auto at = notifiers_.find(process);
@@ -193,7 +200,7 @@ std::vector<std::string> session_knowledge::function_settings() const {
 
 void session_knowledge::changed() noexcept {
     changes_.fetch_add(1, std::memory_order_acq_rel);
-    edition_.fetch_add(1, std::memory_order_release);
+    edition_.store(next_edition(), std::memory_order_release);
 }
 
 bool session_knowledge::claim_survey(std::uint64_t& changes) noexcept {
@@ -215,14 +222,14 @@ void session_knowledge::learn(std::uint64_t changes, survey_result found) {
     words_ = std::move(found.words);
     function_settings_ = std::move(found.settings);
     surveyed_.store(changes, std::memory_order_release);
-    edition_.fetch_add(1, std::memory_order_release);
+    edition_.store(next_edition(), std::memory_order_release);
 }
 
 void session_knowledge::survey_failed(std::uint64_t changes, std::string_view sqlstate) {
     const std::lock_guard lock(mutex_);
     if (changes < surveyed_.load()) return;
     surveyed_.store(changes, std::memory_order_release);
-    edition_.fetch_add(1, std::memory_order_release);
+    edition_.store(next_edition(), std::memory_order_release);
     if (!std::exchange(has_failed_, true)) failure_ = sqlstate;
 }
 

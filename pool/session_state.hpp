@@ -91,7 +91,8 @@ class session_answer {
     std::vector<std::pair<std::string, std::optional<std::string>>> prepared;
 };
 
-// What is known about a database by all clients of a pool. Any thread.
+// What is known about a database by all clients of a pool, until the pool goes over to another
+// server. Any thread.
 class session_knowledge {
   public:
     // Somebody reads currval or lastval here: what INSERT leaves behind counts.
@@ -99,7 +100,8 @@ class session_knowledge {
 
     [[nodiscard]] std::shared_ptr<const protocol::hint_words> words() const;
     [[nodiscard]] std::vector<std::string> function_settings() const;
-    // Changes with changed() and learn(), so that a cached words() can be told to be old.
+    // Changes with changed() and learn(), so that a cached words() can be told to be old; 0 while
+    // there are none.
     [[nodiscard]] std::uint32_t edition() const noexcept {
         return edition_.load(std::memory_order_acquire);
     }
@@ -131,6 +133,8 @@ class session_knowledge {
     [[nodiscard]] std::string take_failure();
 
   private:
+    [[nodiscard]] static std::uint32_t next_edition() noexcept;
+
     mutable std::mutex mutex_;
     std::unordered_map<std::uint32_t, std::uint32_t> notifiers_;
     std::atomic<std::uint32_t> edition_{0};

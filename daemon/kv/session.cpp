@@ -87,7 +87,9 @@ void kv_session::start(kv_service& service, net::worker& home, const net::accept
     client.card->user = client.who == nullptr ? "default" : client.who->name;
     service.cards.add(client.card);
     room.counts.clients_accepted.add();
-    self->tls_settled_ = is_control || room.tls == nullptr;
+    self->tls_ = is_control ? nullptr : room.tls;
+    self->tls_settled_ = self->tls_ == nullptr;
+    self->must_use_tls_ = room.settings->tls.mode != config::tls_mode::allow;
     self->set_deadline();
     self->stream_.open(home.loop(), socket.descriptor, net::stream::ownership::ours, *self, self);
 }
@@ -108,13 +110,13 @@ bool kv_session::settle_tls() {
     if (tls_settled_) return true;
     const auto early = stream_.rx.readable();
     if (early.empty()) return false;
-    const auto& room = service_.room_of(home_);
     tls_settled_ = true;
+    const auto context = std::move(tls_);
     if (early[0] == tls_handshake) {
-        stream_.start_tls(room.tls->get(), early);
+        stream_.start_tls(context->get(), early);
         return stream_.is_open() && !stream_.rx.empty();
     }
-    if (room.settings->tls.mode == config::tls_mode::allow) return true;
+    if (!must_use_tls_) return true;
     say_and_close("-ERR this port speaks TLS only (kv.tls.mode): connect with --tls\r\n");
     return false;
 }
@@ -342,14 +344,20 @@ void kv_session::push(const std::string& line) {
 }
 
 void kv_session::reconfigure() {
+    if (waits_ == waiting::over) return;
     if (!client_.is_control && !client_.adopt(service_.room_of(home_).access)) {
-        say_and_close("-ERR this user is no longer known here\r\n");
+        return say_and_close("-ERR this user is no longer known here\r\n");
     }
+    set_deadline();
 }
 
 void kv_session::set_deadline() {
     const auto timeout = service_.room_of(home_).settings->timeout;
-    if (timeout.count() == 0 || client_.is_control) return;
+    if (client_.is_control) return;
+    if (timeout.count() == 0) {
+        if (deadline_.due() != net::deadline::never) net::deadline_list::cancel(deadline_);
+        return;
+    }
     home_.deadlines().set(deadline_, steady_clock::now() + timeout);
 }
 

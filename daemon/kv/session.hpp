@@ -70,7 +70,9 @@ class kv_session final : public net::stream_owner,
     kvstore::client client_;
     std::function<void()> wake_;
     waiting waits_ = waiting::none;
+    std::shared_ptr<const net::tls_context> tls_;  // of when it came, until it is settled
     bool tls_settled_ = false;
+    bool must_use_tls_ = false;
     bool has_ended_ = false;  // the client's side is closed
     bool closes_ = false;     // after the replies that are held
     bool has_put_off_ = false;

@@ -2,8 +2,6 @@
 
 #include <openssl/err.h>
 
-#include <stdexcept>
-
 #include "protocol/channel_binding.hpp"
 
 namespace sluice::net {
@@ -22,12 +20,11 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_length, cons
     return SSL_TLSEXT_ERR_OK;
 }
 
-void require(bool fine, const std::string& what, const std::string& file) {
+void require(bool fine, const char* key, const std::string& file, const char* lead = "") {
     if (fine) return;
-    const auto code = ERR_get_error();
-    const char* reason = ERR_reason_error_string(code);
-    throw std::runtime_error(what + " \"" + file +
-                             "\": " + (reason != nullptr ? reason : "cannot be read"));
+    const char* reason = ERR_reason_error_string(ERR_get_error());
+    throw tls_file_error(key, file,
+                         std::string(lead) + (reason != nullptr ? reason : "cannot be read"));
 }
 
 }  // namespace
@@ -44,14 +41,14 @@ tls_context::tls_context(const config::tls_settings& settings, bool client_certi
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_alpn_select_cb(context, &select_alpn, nullptr);
     require(SSL_CTX_use_certificate_chain_file(context, settings.certificate.c_str()) == 1,
-            "tls.certificate", settings.certificate);
+            "certificate", settings.certificate);
     require(SSL_CTX_use_PrivateKey_file(context, settings.key.c_str(), SSL_FILETYPE_PEM) == 1,
-            "tls.key", settings.key);
-    require(SSL_CTX_check_private_key(context) == 1, "tls.key does not fit the certificate",
-            settings.key);
+            "key", settings.key);
+    require(SSL_CTX_check_private_key(context) == 1, "key", settings.key,
+            "does not fit the certificate: ");
     if (!settings.client_ca.empty()) {
         require(SSL_CTX_load_verify_locations(context, settings.client_ca.c_str(), nullptr) == 1,
-                "tls.client_ca", settings.client_ca);
+                "client_ca", settings.client_ca);
         SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(settings.client_ca.c_str()));
     }
     if (client_certificates) {

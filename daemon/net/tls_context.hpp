@@ -6,15 +6,28 @@
 #include <openssl/ssl.h>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "config/schema.hpp"
 
 namespace sluice::net {
 
+// A file that cannot be used. what() names the setting, the file and the problem.
+struct tls_file_error : std::runtime_error {
+    tls_file_error(std::string setting, const std::string& file, const std::string& what_is_wrong)
+        : std::runtime_error("tls." + setting + " \"" + file + "\": " + what_is_wrong),
+          key(std::move(setting)),
+          problem("\"" + file + "\": " + what_is_wrong) {}
+
+    std::string key;      // certificate, key or client_ca
+    std::string problem;  // with the file's name
+};
+
 class tls_context {
   public:
-    // Throws std::runtime_error that names the file and what is wrong with it.
+    // Throws tls_file_error.
     tls_context(const config::tls_settings& settings, bool client_certificates);
 
     [[nodiscard]] SSL_CTX* get() const noexcept { return context_.get(); }

@@ -90,7 +90,12 @@ void client_session::channels_heard(const std::string& marker, const pool::login
         return answered();
     }
     protocol::outgoing to_server;
-    server_->link.hand_channels_over(marker, to_server);
+    if (server_->slot.generation == pool_->terms().generation) {
+        server_->link.hand_channels_over(marker, to_server);
+    } else {  // another server is listened to by now, and the marker would never get there
+        listen_unmarked(*pool_);
+        server_->link.hand_channels_over({}, to_server);
+    }
     server_->stream.send(to_server);
 }
 
@@ -149,13 +154,14 @@ void client_session::on_notification(const std::shared_ptr<const std::string>& f
 void client_session::send_pending() {
     protocol::outgoing out;
     const auto& channels = link_.channels;
+    const auto known = pool_->knowledge();
     for (const auto& frame : pending_) {
         if (!std::binary_search(channels.begin(), channels.end(), channel_of(*frame))) {
             continue;  // it has unlistened meanwhile
         }
         protocol::reader in(protocol::as_bytes(*frame).subspan(protocol::frame_header::size));
         std::string copy = *frame;
-        if (const auto sender = pool_->knowledge.notifier(in.u32()); sender != 0) {
+        if (const auto sender = known->notifier(in.u32()); sender != 0) {
             protocol::store_u32(copy.data() + protocol::frame_header::size, sender);
         }
         out.copy(protocol::as_bytes(copy));
@@ -176,6 +182,33 @@ void client_session::send_pending() {
 void client_session::on_missed() {
     missed_ = true;
     if (phase_ == phase::ready && (server_ == nullptr || server_->link.idle())) send_pending();
+}
+
+// The pool is to be another one: its shared connection listens from now on.
+void client_session::move_channels(pool_entry& next) {
+    if (!has_listened_) return;
+    service_.listening_of(*pool_).forget(waiter.serial);
+    has_listened_ = !link_.channels.empty();
+    if (has_listened_) listen_unmarked(next);
+}
+
+// Through the shared connection of that pool, from no exact point on.
+void client_session::listen_unmarked(pool_entry& at) {
+    const std::shared_ptr<listener> self = shared_from_this();
+    service_.listening_of(at).set_channels(
+        self, home_, waiter.serial, link_.channels, {},
+        [weak = weak_from_this(), pool = &at](const pool::login_failure* error) {
+            const auto session = weak.lock();
+            if (error == nullptr || session == nullptr) return;
+            if (session->pool_ != pool) return;  // it has moved on meanwhile
+            session->fail(
+                {.severity = "FATAL",
+                 .sqlstate = error->sqlstate,
+                 .message = error->message,
+                 .detail = "The session's channels could not be taken to another server."},
+                "its channels are lost");
+        });
+    missed_ = true;
 }
 
 void client_session::forget_channels() {

@@ -241,18 +241,19 @@ void client_login::check_passthrough(std::string password) {
     order.deadline =
         std::chrono::steady_clock::now() + (timeout.count() == 0 ? std::chrono::hours(1) : timeout);
     order.stop = &service_.stopping;
-    service_.threads.run([&service = service_, order = std::move(order), password,
-                          name = request_.database + '\0' + request_.user,
-                          believed = from_->postgres().passthrough_cache,
-                          hold = session_.shared_from_this()]() mutable {
-        const auto proof = service.passthrough.check(name, password, order, believed);
-        protocol::wipe(password);
-        auto& there = hold->home();
-        there.post([hold, proof] {
-            if (proof.unreachable.has_value()) return hold->refused(*proof.unreachable);
-            hold->password_checked(proof.matches);
+    service_.threads.run(
+        [&service = service_, order = std::move(order), password,
+         name = request_.database + '\0' + request_.user + '\0' + target_->settings.url,
+         believed = from_->postgres().passthrough_cache,
+         hold = session_.shared_from_this()]() mutable {
+            const auto proof = service.passthrough.check(name, password, order, believed);
+            protocol::wipe(password);
+            auto& there = hold->home();
+            there.post([hold, proof] {
+                if (proof.unreachable.has_value()) return hold->refused(*proof.unreachable);
+                hold->password_checked(proof.matches);
+            });
         });
-    });
 }
 
 void client_login::authenticated() {
@@ -272,6 +273,18 @@ void client_login::authenticated() {
         return refuse({protocol::sqlstate::invalid_authorization,
                        "user \"" + request_.user + "\" is not allowed to use the admin console",
                        "postgres.admin_users and postgres.stats_users name who is."});
+    }
+    // A reload since the beginning of the login counts.
+    if (auto latest = service_.current_directory(); latest != from_) {
+        proved_by_ = std::exchange(from_, std::move(latest));
+        target_ = from_->find_database(request_.database);
+        const auto* account = from_->find_user(request_.user);
+        if (account_ != nullptr && account == nullptr) {
+            return refuse({protocol::sqlstate::invalid_password,
+                           "password authentication failed for user \"" + request_.user + "\"",
+                           {}});
+        }
+        account_ = account;
     }
     if (target_ == nullptr) {
         return refuse({"3D000", "no such database: " + request_.database, {}});

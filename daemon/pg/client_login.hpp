@@ -50,6 +50,7 @@ class client_login {
     pg_service& service_;
     net::accepted_socket socket_;
     std::shared_ptr<const directory> from_;
+    std::shared_ptr<const directory> proved_by_;  // an earlier one, whose certificate is in use
     protocol::client_opening opening_;
     std::unique_ptr<protocol::client_auth> auth_;
     protocol::startup_request request_;

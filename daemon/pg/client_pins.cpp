@@ -27,6 +27,7 @@ void client_session::end_transaction(bool answered) {
     if (server_->link.pins == 0) {
         set_pins(0);
         release_server();
+        if (!settle_place()) return;
         if (!pending_.empty() || missed_) send_pending();
         if (!stream.rx.empty()) return pump();
         regulate_reading();

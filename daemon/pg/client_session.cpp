@@ -185,6 +185,8 @@ void client_session::begin_batch(protocol::outgoing& to_server, protocol::outgoi
 }
 
 void client_session::ask_for_server() {
+    waiting_ = false;
+    if (!settle_place()) return;
     waiting_ = true;
     notified_ = false;
     since_ = steady_clock::now();
@@ -209,7 +211,7 @@ void client_session::granted(server_connection& connection) {
     leased_at_ = now;
     connection.link.serves_session = mode_ == config::pool_mode::session;
     if (connection.link.serves_session) {  // whatever it runs may notify others
-        pool_->knowledge.note_notifier(connection.link.process_id(), process_id_);
+        connection.link.knowledge()->note_notifier(connection.link.process_id(), process_id_);
     }
     queries_seen_ = connection.link.queries;
     pool_->counters[home_.number()]->wait_seconds.record(now - since_);
@@ -268,7 +270,7 @@ void client_session::settings_done() {
         const auto* preset = server_->link.defaults()->find("application_name");
         auto neutral = service_.parameters.with(reported, "application_name",
                                                 preset == nullptr ? std::string() : *preset);
-        pool_->welcomes.add(key, neutral);
+        pool_->welcomes.add(key, neutral, server_->slot.generation);
         give_back_server();
         return finish_welcome(neutral);
     }
@@ -366,6 +368,7 @@ void client_session::after_server_bytes() {
         timed_out_ = false;
         link.cancelled = pool::cancel_reason::none;
         if (draining_ && !has_asked()) return end_drained();
+        if (!settle_place()) return;
         if (mode_ != config::pool_mode::session) return end_transaction(false);
         if (!stream.rx.empty() && link_.want() == pool::client_want::patience) return pump();
         return set_deadline();

@@ -90,6 +90,7 @@ class client_session final : public net::stream_owner,
 
     bool drain(drain_round round, net::clock_time now) override;
     void stop() override;
+    void reconfigure() override;
     bool kill() override;
     [[nodiscard]] std::uint64_t serial() const override { return waiter.serial; }
     [[nodiscard]] bool is_client_of(const std::string& database) const override;
@@ -128,6 +129,14 @@ class client_session final : public net::stream_owner,
     void caught_up();
     void send_pending();
     void forget_channels();
+    void move_channels(pool_entry& next);
+    void listen_unmarked(pool_entry& at);
+    // client_reload.cpp
+    void adopt_configuration();
+    [[nodiscard]] bool settle_place() {
+        return placed_under_ == service_.directory_number() || find_place();
+    }
+    [[nodiscard]] bool find_place();
     // client_pins.cpp
     [[nodiscard]] bool is_busy_with_state() const noexcept { return asking_ || handing_over_; }
     void end_transaction(bool answered);
@@ -147,6 +156,8 @@ class client_session final : public net::stream_owner,
     void welcome();
     void finish_welcome(const pool::parameters& reported);
     void start_dedicated();
+    void set_timeouts(const config::postgres_settings& all, const config::user_settings& own,
+                      const config::database_settings& target);
     void start_console();
 
     void refuse_waiting(const protocol::error_report& error);
@@ -176,7 +187,7 @@ class client_session final : public net::stream_owner,
     pool::client_link link_;
     pool_entry* pool_ = nullptr;
     server_connection* server_ = nullptr;
-    std::shared_ptr<const timeouts> timeouts_;  // shared by all sessions of a directory and user
+    std::shared_ptr<const timeouts> timeouts_;
     std::shared_ptr<const std::string> names_;  // "database\0user", for the counts
     const char* replication_ = "none";
     net::clock_time born_;
@@ -192,6 +203,7 @@ class client_session final : public net::stream_owner,
     std::uint64_t counted_in_ = 0;
     std::uint64_t counted_out_ = 0;
     std::uint32_t process_id_ = 0;
+    std::uint32_t placed_under_ = 0;  // the number of the directory that its pool is from
     phase phase_ = phase::login;
     config::pool_mode mode_ = config::pool_mode::transaction;
     bool admitted_ = false;

@@ -72,8 +72,16 @@ void client_session::logged_in() {
     }
     admitted_ = true;
     names_ = std::make_shared<const std::string>(request.database + '\0' + request.user);
-    pool_ = &service_.pool_for(from, login_->target(), request.database, request.user,
-                               login_->password());
+    placed_under_ = service_.directory_number();
+    pool_ = service_.pool_for(request.database, request.user, login_->password());
+    if (pool_ == nullptr) {  // a reload has just taken it away
+        admitted_ = false;
+        service_.client_left(request.database, request.user);
+        return fail({.severity = "FATAL",
+                     .sqlstate = "3D000",
+                     .message = "no such database: " + request.database},
+                    "no such database");
+    }
     pool_->clients.fetch_add(1, std::memory_order_relaxed);
     pool_->counters[home_.number()]->client_logins.add();
 
@@ -81,24 +89,29 @@ void client_session::logged_in() {
     if (login_->account() != nullptr) own = login_->account()->settings;
     mode_ = first_of(own.pool_mode, first_of(login_->target().settings.pool_mode, all.pool_mode));
     link_.set_max_statements(mode_ == config::pool_mode::session ? 0 : all.max_prepared_statements);
+    set_timeouts(all, own, login_->target().settings);
+    link_.set_tracking(
+        mode_ == config::pool_mode::session
+            ? config::session_state::off
+            : first_of(own.session_state,
+                       first_of(login_->target().settings.session_state, all.session_state)));
+    if (link_.tracking() != config::session_state::off) pool_->knowledge()->wanted = true;
+    if (request.replication != protocol::replication_kind::none) return start_dedicated();
+    link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
+    link_.wanted = link_.startup;
+    welcome();
+}
+
+void client_session::set_timeouts(const config::postgres_settings& all,
+                                  const config::user_settings& own,
+                                  const config::database_settings& target) {
     timeouts_ = std::make_shared<const timeouts>(
         timeouts{all.query_wait_timeout, all.query_wait_notify,
                  first_of(own.query_timeout, all.query_timeout),
                  first_of(own.transaction_timeout, all.transaction_timeout),
                  first_of(own.idle_transaction_timeout, all.idle_transaction_timeout),
                  first_of(own.client_idle_timeout, all.client_idle_timeout),
-                 first_of(own.pin_timeout,
-                          first_of(login_->target().settings.pin_timeout, all.pin_timeout))});
-    link_.set_tracking(
-        mode_ == config::pool_mode::session
-            ? config::session_state::off
-            : first_of(own.session_state,
-                       first_of(login_->target().settings.session_state, all.session_state)));
-    if (link_.tracking() != config::session_state::off) pool_->knowledge.wanted = true;
-    if (request.replication != protocol::replication_kind::none) return start_dedicated();
-    link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
-    link_.wanted = link_.startup;
-    welcome();
+                 first_of(own.pin_timeout, first_of(target.pin_timeout, all.pin_timeout))});
 }
 
 // What a server reports for these settings is known from an earlier client, or asked for.
@@ -153,6 +166,7 @@ void client_session::finish_welcome(const pool::parameters& reported) {
     phase_ = console_ != nullptr ? phase::console : phase::ready;
     since_ = steady_clock::now();
     if (phase_ == phase::console) return console_->on_bytes();
+    if (!settle_place()) return;
     if (!stream.rx.empty()) return pump();
     regulate_reading();
     stream.trim();
@@ -188,8 +202,9 @@ void client_session::start_console() {
 void client_session::start_dedicated() {
     phase_ = phase::welcome;
     pool::login_order order;
-    order.conninfo = pool_->conninfo;
-    order.over = pool_->login_over();
+    auto terms = pool_->terms();
+    order.conninfo = std::move(terms.conninfo);
+    order.over = std::move(terms.over);
     const auto& request = login_->request();
     replication_ =
         request.replication == protocol::replication_kind::logical ? "logical" : "physical";

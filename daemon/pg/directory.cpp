@@ -7,26 +7,28 @@
 
 namespace sluice::daemon {
 
-directory::directory(config::settings settings) : settings_(std::move(settings)) {
+directory::directory(config::settings settings, const directory* before)
+    : settings_(std::move(settings)) {
     for (const auto& [name, database] : settings_.postgres.databases)
         add_database(name, database);
     if (settings_.postgres.users.has_value()) {
         for (const auto& [name, user] : *settings_.postgres.users)
-            add_user(name, user);
+            add_user(name, user, before);
     } else {
         for (const auto& [name, database] : databases_) {
             if (database.address.user.empty()) continue;
             config::user_settings user;
             user.password = database.address.password;
-            add_user(database.address.user, user);
+            add_user(database.address.user, user, before);
         }
     }
     const auto& tls = settings_.postgres.tls;
     if (tls.mode != config::tls_mode::disable) {
         try {
             tls_ = std::make_unique<net::tls_context>(tls, !tls.client_ca.empty());
-        } catch (const std::runtime_error& error) {
-            throw unusable_settings(std::string("postgres.") + error.what());
+        } catch (const net::tls_file_error& error) {
+            throw unusable_settings(std::string("postgres.") + error.what(),
+                                    "postgres.tls." + error.key, error.problem);
         }
     }
 }
@@ -44,10 +46,15 @@ void directory::add_database(const std::string& name, const config::database_set
     databases_.emplace(known_as, database_target{known_as, std::move(*address), settings});
 }
 
-void directory::add_user(const std::string& name, const config::user_settings& settings) {
+void directory::add_user(const std::string& name, const config::user_settings& settings,
+                         const directory* before) {
     user_account account;
     account.settings = settings;
-    if (!settings.password.empty()) {
+    const auto* known = before == nullptr ? nullptr : before->find_user(name);
+    if (known != nullptr && known->settings.password == settings.password) {
+        account.verifier = known->verifier;
+        account.password = known->password;
+    } else if (!settings.password.empty()) {
         account.verifier = protocol::parse_verifier(settings.password);
         if (!account.verifier.has_value()) {
             account.password = settings.password;

@@ -20,6 +20,11 @@ namespace sluice::daemon {
 // The configuration is well-formed and still cannot be used.
 struct unusable_settings : std::runtime_error {
     using std::runtime_error::runtime_error;
+    unusable_settings(const std::string& what, std::string at_key, std::string what_is_there)
+        : std::runtime_error(what), key(std::move(at_key)), found(std::move(what_is_there)) {}
+
+    std::string key;  // where, if that is known
+    std::string found;
 };
 
 struct user_account {
@@ -37,9 +42,9 @@ struct database_target {
 class directory {
   public:
     // Throws unusable_settings: a URL or certificate. Derives a verifier for each plain
-    // password (about a millisecond each): not for an event loop.
+    // password (about a millisecond each) that `before` does not have: not for an event loop.
     // The one database of DATABASE_URL alone has an empty name in `settings` and gets the URL's.
-    explicit directory(config::settings settings);
+    explicit directory(config::settings settings, const directory* before = nullptr);
 
     [[nodiscard]] const config::settings& settings() const noexcept { return settings_; }
     [[nodiscard]] const config::postgres_settings& postgres() const noexcept {
@@ -60,7 +65,8 @@ class directory {
 
   private:
     void add_database(const std::string& name, const config::database_settings& settings);
-    void add_user(const std::string& name, const config::user_settings& settings);
+    void add_user(const std::string& name, const config::user_settings& settings,
+                  const directory* before);
 
     config::settings settings_;
     std::map<std::string, database_target> databases_;

@@ -119,6 +119,20 @@ void listening::forget(std::uint64_t serial) {
     });
 }
 
+void listening::renew() {
+    home_.post([self = shared_from_this()] {
+        if (self->closed_) return;
+        if (self->pool_.retired) return;  // its clients are about to leave
+        ++self->renewals_;
+        self->drop("the pool goes on with newer connections");
+        self->last_failure_ = {};
+        self->back_off_ = first_back_off;
+        self->retry_at_ = {};
+        self->logging_in_ = false;  // one that is under way is not waited for
+        self->proceed();
+    });
+}
+
 // After whatever may have changed something: does what is to be done now.
 void listening::proceed() {
     const auto now = steady_clock::now();
@@ -146,7 +160,7 @@ void listening::proceed() {
         idle_until_ = net::deadline::never;
         if (link_ == nullptr && !logging_in_ && now >= retry_at_) log_in();
     } else if (link_ != nullptr && idle_until_ == net::deadline::never) {
-        idle_until_ = now + idle_patience;
+        idle_until_ = pool_.retired ? now : now + idle_patience;
     }
     arm(now);
 }
@@ -233,13 +247,15 @@ void listening::log_in() {
         return;
     }
     logging_in_ = true;
-    service_.log_in_with(pool_, home_,
-                         [self = shared_from_this()](pool::login_result result, auto) {
-                             self->logged_in(std::move(result));
-                         });
+    service_.log_in_with(
+        pool_, pool_.terms(), home_,
+        [self = shared_from_this(), renewals = renewals_](pool::login_result result, auto) {
+            self->logged_in(std::move(result), renewals);
+        });
 }
 
-void listening::logged_in(pool::login_result result) {
+void listening::logged_in(pool::login_result result, std::uint32_t renewals) {
+    if (renewals != renewals_) return;  // it went to an earlier server; another one is under way
     logging_in_ = false;
     if (closed_ || service_.stopping) return;
     if (!result.connection.has_value()) {

@@ -48,6 +48,8 @@ class listening final : public std::enable_shared_from_this<listening> {
     void catch_up(net::worker& on, std::function<void()> done);
     // Whoever has ever called set_channels calls this in the end.
     void forget(std::uint64_t serial);
+    // The pool has gone over to another server: so does this, at once.
+    void renew();
     // Closes the connection. It comes back if somebody listens, and not before a pause is over.
     void reconnect();
     // The end of the daemon: no worker may run any more.
@@ -79,7 +81,7 @@ class listening final : public std::enable_shared_from_this<listening> {
     void post_to(net::worker& on, parcels what, std::size_t deliveries);
     static void open_parcel(const parcel& one);
     void log_in();
-    void logged_in(pool::login_result result);
+    void logged_in(pool::login_result result, std::uint32_t renewals);
     void feed();
     void drop(std::string_view why);
     void count_traffic();
@@ -103,6 +105,7 @@ class listening final : public std::enable_shared_from_this<listening> {
     std::chrono::milliseconds back_off_;
     std::uint64_t counted_in_ = 0;
     std::uint64_t counted_out_ = 0;
+    std::uint32_t renewals_ = 0;
     bool logging_in_ = false;
     bool closed_ = false;
     struct timed : net::deadline {

@@ -217,6 +217,9 @@ void pg_service::describe_pools(const directory& from, pool::overview& out) cons
         one.user = pool->user;
         one.mode = config::name_of(mode_of(from, from.find_database(pool->database), pool->user));
         one.figures = book.figures(*pool->book);
+        if (pool->retired && pool->clients == 0 && one.figures.idle + one.figures.leased == 0) {
+            continue;
+        }
         one.clients = pool->clients.load();
         one.cleaning = std::min(pool->cleaning.load(), one.figures.leased);
         one.pinned = pool->pinned.load();

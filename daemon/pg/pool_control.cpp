@@ -126,10 +126,8 @@ order_refusal pool_control::enable(const std::string& database) {
 
 order_refusal pool_control::reconnect(const std::string& database) {
     if (auto wrong = check_database(database); wrong.refused()) return wrong;
-    for (auto* pool : service_.pools_of(database)) {
-        close_all(service_, service_.book.renew(*pool->book), "RECONNECT");
-        service_.reconnect_listening(*pool);
-    }
+    for (auto* pool : service_.pools_of(database))
+        service_.renew(*pool);
     return {};
 }
 

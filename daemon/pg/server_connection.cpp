@@ -21,33 +21,26 @@ constexpr auto cancel_again = std::chrono::milliseconds(300);
 
 // Lifetimes are spread by a tenth either way, so that connections opened together do not all end
 // together.
-net::clock_time spread(net::clock_time born, config::milliseconds lifetime) {
-    if (lifetime.count() == 0) return net::clock_time::max();
+double spread() {
     thread_local std::minstd_rand random{std::random_device{}()};
-    const auto factor = std::uniform_real_distribution<double>(0.9, 1.1)(random);
-    return born + std::chrono::duration_cast<steady_clock::duration>(
-                      std::chrono::duration<double, std::milli>(
-                          static_cast<double>(lifetime.count()) * factor));
+    return std::uniform_real_distribution<double>(0.9, 1.1)(random);
 }
 
 }  // namespace
 
 server_connection::server_connection(pg_service& service, pool_entry& pool, net::worker& home,
-                                     pool::upstream_connection upstream)
+                                     const login_terms& terms, pool::upstream_connection upstream)
     : link(service.parameters, upstream.reported),
       service_(service),
       pool_(pool),
       home_(&home),
       serial_(service.next_serial()),
+      knowledge_(terms.knowledge),
       upstream_(std::move(upstream)),
-      born_(steady_clock::now()) {
+      born_(steady_clock::now()),
+      lifetime_factor_(spread()) {
     slot.owner = this;
-    const auto from = service.current_directory();
-    auto lifetime = from->postgres().server_lifetime;
-    if (const auto* target = from->find_database(pool.database)) {
-        lifetime = target->settings.server_lifetime.value_or(lifetime);
-    }
-    expires_ = spread(born_, lifetime);
+    slot.generation = terms.generation;
     tls_ = upstream_.ssl != nullptr;
 }
 
@@ -57,12 +50,19 @@ server_connection::~server_connection() {
 
 void server_connection::open() {
     link.set_counters(pool_.counters[home_->number()].get());
-    link.set_knowledge(&pool_.knowledge);
+    link.set_knowledge(knowledge_.get());
     link.set_process_id(static_cast<std::uint32_t>(upstream_.process_id));
     if (tls_ && stream.tls() == nullptr) stream.adopt_tls(static_cast<SSL*>(upstream_.ssl));
     settled_on_.store(home_, std::memory_order_release);
     stream.open(home_->loop(), upstream_.descriptor, net::stream::ownership::borrowed, *this,
                 shared_from_this());
+}
+
+bool server_connection::expired(net::clock_time now) const noexcept {
+    const auto lifetime = pool_.server_lifetime_ms.load(std::memory_order_relaxed);
+    if (lifetime == 0) return false;
+    return std::chrono::duration<double, std::milli>(now - born_).count() >=
+           static_cast<double>(lifetime) * lifetime_factor_;
 }
 
 void server_connection::lease_to(client_session& client) {

@@ -33,7 +33,7 @@ class server_connection final : public net::stream_owner,
     enum class phase { idle, leased, cleaning, moving, closed };
 
     server_connection(pg_service& service, pool_entry& pool, net::worker& home,
-                      pool::upstream_connection upstream);
+                      const login_terms& terms, pool::upstream_connection upstream);
     ~server_connection();
 
     void open();
@@ -52,7 +52,7 @@ class server_connection final : public net::stream_owner,
 
     // False: the server has closed it, or has said something that was not read yet.
     [[nodiscard]] bool is_sound(net::clock_time now) const noexcept;
-    [[nodiscard]] bool expired(net::clock_time now) const noexcept { return now >= expires_; }
+    [[nodiscard]] bool expired(net::clock_time now) const noexcept;
     [[nodiscard]] bool cancelling() const noexcept { return cancels_ > 0; }
 
     // From any thread. True on the worker itself means that the connection stays there meanwhile.
@@ -98,12 +98,13 @@ class server_connection final : public net::stream_owner,
     net::worker* home_;
     std::atomic<const net::worker*> settled_on_{nullptr};  // not while it moves
     std::uint64_t serial_;
+    std::shared_ptr<pool::session_knowledge> knowledge_;
     pool::upstream_connection upstream_;
     client_session* client_ = nullptr;
     std::shared_ptr<client_session> next_client_;  // while moving
     net::clock_time idle_since_{};
     net::clock_time born_;
-    net::clock_time expires_;
+    double lifetime_factor_;
     net::clock_time give_up_{};  // cleaning has to be over by then
     std::uint64_t counted_in_ = 0;
     std::uint64_t counted_out_ = 0;

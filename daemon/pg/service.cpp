@@ -19,6 +19,8 @@ using std::chrono::steady_clock;
 
 constexpr unsigned helper_threads = 64;
 
+constexpr auto retired_why = "the pool goes on with fewer, or newer, connections";
+
 // Sockets above max_client_conn that may be open: cancel requests, and clients that are to be told
 // that there are too many.
 constexpr std::uint32_t spare_sockets = 1000;
@@ -44,45 +46,6 @@ std::vector<std::pair<std::string, std::string>> tcp_options(
             {"keepalives_interval", seconds(from.tcp_keepintvl)},
             {"keepalives_count", std::to_string(from.tcp_keepcnt)},
             {"tcp_user_timeout", std::to_string(from.tcp_user_timeout.count())}};
-}
-
-template <class Map>
-pool::shared_bound* bound_for(Map& known, pool::pool_book& book, const std::string& name,
-                              std::uint32_t limit) {
-    auto& bound = known[name];
-    if (bound == nullptr) {
-        bound = book.add_bound(limit);
-    } else {
-        book.set_limit(*bound, limit);
-    }
-    return bound;
-}
-
-pool::pool_bounds bounds_for(const directory& from, const database_target& target,
-                             const std::string& client_user) {
-    const auto& all = from.postgres();
-    const auto* user = from.find_user(client_user);
-    pool::pool_bounds out;
-    out.size = target.settings.pool_size.value_or(all.pool_size);
-    out.min = target.settings.min_pool_size.value_or(all.min_pool_size);
-    out.reserve = target.settings.reserve_pool_size.value_or(all.reserve_pool_size);
-    if (user != nullptr) {
-        out.size = user->settings.pool_size.value_or(out.size);
-        out.reserve = user->settings.reserve_pool_size.value_or(out.reserve);
-    }
-    out.reserve_after = all.reserve_pool_timeout;
-    out.logins_at_once = all.max_concurrent_logins;
-    return out;
-}
-
-std::uint32_t database_limit(const directory& from, const database_target& target) {
-    return target.settings.max_db_connections.value_or(from.postgres().max_db_connections);
-}
-
-std::uint32_t user_limit(const directory& from, const std::string& name) {
-    const auto* user = from.find_user(name);
-    const auto all = from.postgres().max_user_connections;
-    return user == nullptr ? all : user->settings.max_user_connections.value_or(all);
 }
 
 }  // namespace
@@ -112,23 +75,6 @@ std::shared_ptr<const directory> pg_service::current_directory() const {
     return directory_;
 }
 
-void pg_service::replace_directory(std::shared_ptr<const directory> next) {
-    const std::lock_guard lock(mutex_);
-    directory_ = std::move(next);
-    for (auto& [key, pool] : pools_) {
-        const auto* target = directory_->find_database(key.first);
-        if (target == nullptr) continue;
-        book.set_bounds(*pool->book, bounds_for(*directory_, *target, key.second));
-        pool->max_pinned = target->settings.max_pinned.value_or(directory_->postgres().max_pinned);
-        if (const auto at = database_bounds_.find(key.first); at != database_bounds_.end()) {
-            book.set_limit(*at->second, database_limit(*directory_, *target));
-        }
-        if (const auto at = user_bounds_.find(key.second); at != user_bounds_.end()) {
-            book.set_limit(*at->second, user_limit(*directory_, key.second));
-        }
-    }
-}
-
 void pg_service::accept(net::accepted_socket socket) {
     std::size_t chosen = 0;
     for (std::size_t i = 1; i < clients_on.size(); ++i) {
@@ -154,39 +100,6 @@ void pg_service::accept(net::accepted_socket socket) {
             client_session::start(*this, on, std::move(socket));
         });
     }
-}
-
-pool_entry& pg_service::pool_for(const directory& from, const database_target& target,
-                                 const std::string& database, const std::string& client_user,
-                                 const std::string& client_password) {
-    const bool forced = !target.address.user.empty();
-    const auto& user = forced ? target.address.user : client_user;
-    const std::lock_guard lock(mutex_);
-    auto& entry = pools_[{database, user}];
-    if (entry == nullptr) {
-        entry = std::make_unique<pool_entry>();
-        entry->database = database;
-        entry->user = user;
-        for (std::size_t i = 0; i < workers_.size(); ++i) {
-            entry->counters.push_back(std::make_unique<metrics::pool_counters>());
-        }
-        entry->conninfo = target.settings.url;
-        entry->max_pinned = target.settings.max_pinned.value_or(from.postgres().max_pinned);
-        entry->book = &book.add_pool(
-            bounds_for(from, target, client_user),
-            bound_for(database_bounds_, book, database, database_limit(from, target)),
-            bound_for(user_bounds_, book, user, user_limit(from, user)));
-        by_book_[entry->book] = entry.get();
-        orders.apply_to(*entry);
-    }
-    std::vector<std::pair<std::string, std::string>> over;
-    if (target.address.database.empty()) over.emplace_back("dbname", database);
-    if (!forced) {
-        over.emplace_back("user", client_user);
-        if (!client_password.empty()) over.emplace_back("password", client_password);
-    }
-    entry->set_login_over(std::move(over));
-    return *entry;
 }
 
 admission pg_service::admit_client(const directory& from, const database_target& target,
@@ -255,11 +168,11 @@ void pg_service::grant(server_connection& connection, std::shared_ptr<client_ses
 }
 
 void pg_service::offer(server_connection& connection) {
-    auto* next = book.release(connection.slot, connection.home().number(), steady_clock::now());
-    if (next == nullptr) {
-        if (connection.slot.state == pool::slot_state::gone) connection.close("PAUSE or RECONNECT");
-        return;
-    }
+    bool retired = false;
+    auto* next =
+        book.release(connection.slot, connection.home().number(), steady_clock::now(), &retired);
+    if (retired) return connection.close(retired_why);
+    if (next == nullptr) return;
     grant(connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
 }
 
@@ -276,41 +189,46 @@ void pg_service::top_up(pool_entry& pool, net::worker& on) {
     if (stopping) return;
     std::vector<std::shared_ptr<void>> evicted;
     const auto logins = book.start_logins(*pool.book, steady_clock::now(), evicted);
-    for (auto& victim : evicted) {
-        auto connection = std::static_pointer_cast<server_connection>(std::move(victim));
-        workers_[connection->slot.worker]->post(
-            [connection] { connection->close("another pool needs its place"); });
-    }
+    close_retired(evicted, "another pool needs its place");
     for (std::uint32_t i = 0; i < logins; ++i)
         log_in(pool, on);
 }
 
+// They are retired: nobody but their own workers knows them any more.
+void pg_service::close_retired(std::vector<std::shared_ptr<void>>& retired, const char* why) {
+    for (auto& one : retired) {
+        auto connection = std::static_pointer_cast<server_connection>(std::move(one));
+        workers_[connection->slot.worker]->post([connection, why] { connection->close(why); });
+    }
+    retired.clear();
+}
+
 void pg_service::log_in(pool_entry& pool, net::worker& on) {
-    const auto generation = book.generation(*pool.book);
+    const auto terms = pool.terms();
     // Nobody is served before the functions of the database are known.
-    auto& knowledge = pool.knowledge;
-    const auto changes = knowledge.changes();
-    const bool survey = knowledge.wanted && knowledge.in_doubt();
+    const auto changes = terms.knowledge->changes();
+    const bool survey = terms.knowledge->wanted && terms.knowledge->in_doubt();
     log_in_with(
-        pool, on,
-        [this, &pool, &on, changes, generation](pool::login_result result,
-                                                std::chrono::nanoseconds took) {
+        pool, terms, on,
+        [this, &pool, &on, changes, terms](pool::login_result result,
+                                           std::chrono::nanoseconds took) {
             if (result.survey.has_value()) {
-                pool.knowledge.learn(changes, std::move(*result.survey));
+                terms.knowledge->learn(changes, std::move(*result.survey));
             } else if (result.connection.has_value() && !result.survey_failure.empty()) {
-                pool.knowledge.survey_failed(changes, result.survey_failure);
+                terms.knowledge->survey_failed(changes, result.survey_failure);
             }
-            logged_in(pool, on, std::move(result), generation, took);
+            logged_in(pool, terms, on, std::move(result), took);
         },
         survey);
 }
 
-void pg_service::log_in_with(pool_entry& pool, net::worker& on, login_done done, bool survey) {
+void pg_service::log_in_with(pool_entry& pool, const login_terms& terms, net::worker& on,
+                             login_done done, bool survey) {
     const auto from = current_directory();
     auto order = std::make_shared<pool::login_order>();
-    order->conninfo = pool.conninfo;
+    order->conninfo = terms.conninfo;
     order->under = tcp_options(from->postgres());
-    order->over = pool.login_over();
+    order->over = terms.over;
     order->stop = &stopping;
     order->survey = survey;
     const auto timeout = from->postgres().server_connect_timeout;
@@ -333,42 +251,44 @@ listening& pg_service::listening_of(pool_entry& pool) {
     return *pool.shared_listening;
 }
 
-void pg_service::logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
-                           std::uint32_t generation, std::chrono::nanoseconds took) {
+void pg_service::logged_in(pool_entry& pool, const login_terms& terms, net::worker& on,
+                           pool::login_result result, std::chrono::nanoseconds took) {
     auto& counters = *pool.counters[on.number()];
     counters.login_seconds.record(took);
     if (!result.connection.has_value()) {
         counters.upstream_login_failures.add();
-        pool.reached = false;
-        pool.set_last_failure(result.failure, unix_seconds());
+        if (pool.terms().generation == terms.generation) {  // or it concerns an address of the past
+            pool.reached = false;
+            pool.set_last_failure(result.failure, unix_seconds());
+        }
         log.warning("server login failed", {{"database", pool.database},
                                             {"user", pool.user},
                                             {"sqlstate", result.failure.sqlstate},
                                             {"error", result.failure.message},
                                             {"retried", !result.failure.hopeless}});
-        const auto refused = book.login_failed(*pool.book, result.failure.hopeless,
-                                               steady_clock::now(), random_fraction());
+        const auto refused =
+            book.login_failed(*pool.book, result.failure.hopeless, steady_clock::now(),
+                              random_fraction(), terms.generation);
         return refuse_waiters(refused, result.failure);
     }
     pool.reached = true;
     auto connection =
-        std::make_shared<server_connection>(*this, pool, on, std::move(*result.connection));
-    pool.welcomes.check_defaults(connection->link.defaults());
+        std::make_shared<server_connection>(*this, pool, on, terms, std::move(*result.connection));
+    pool.welcomes.check_defaults(connection->link.defaults(), terms.generation);
     log.info("server connection opened", {{"database", pool.database},
                                           {"user", pool.user},
                                           {"pid", connection->process_id()},
                                           {"after", took}});
     connection->open();
-    connection->slot.generation = generation;
-    auto* next =
-        book.opened(*pool.book, connection->slot, connection, on.number(), steady_clock::now());
+    bool retired = false;
+    auto* next = book.opened(*pool.book, connection->slot, connection, on.number(),
+                             steady_clock::now(), &retired);
+    if (retired) return connection->close(retired_why);
     if (next != nullptr) {
         grant(*connection, std::static_pointer_cast<client_session>(std::move(next->keep)));
-    } else if (connection->slot.state == pool::slot_state::gone) {
-        return connection->close("PAUSE or RECONNECT");
     }
     connection->stream.announce_pending();
-    if (book.figures(*pool.book).waiting > 0) top_up(pool, on);
+    top_up(pool, on);
 }
 
 void pg_service::refuse_waiters(const std::vector<pool::waiter*>& refused,
@@ -433,7 +353,7 @@ void pg_service::close_old(net::worker& on, net::clock_time now) {
         }
     };
     for (auto* pool : pools) {
-        if (const auto failure = pool->knowledge.take_failure(); !failure.empty()) {
+        if (const auto failure = pool->knowledge()->take_failure(); !failure.empty()) {
             log.warning("the functions of a database could not be looked through",
                         {{"database", pool->database},
                          {"user", pool->user},
@@ -486,6 +406,7 @@ void pg_service::fill(metrics::snapshot& out) const {
     const auto now = steady_clock::now();
     for (const auto& [key, pool] : pools_) {
         const auto figures = book.figures(*pool->book);
+        if (pool->retired && pool->clients == 0 && figures.idle + figures.leased == 0) continue;
         metrics::pool_snapshot one;
         one.database = pool->database;
         one.user = pool->user;
@@ -524,6 +445,7 @@ bool pg_service::ready(std::string& why) const {
     }
     const std::lock_guard lock(mutex_);
     for (const auto& [key, pool] : pools_) {
+        if (pool->retired) continue;
         const auto figures = book.figures(*pool->book);
         if (pool->reached || figures.idle + figures.leased > 0) return true;
         const auto failure = pool->last_failure();

@@ -43,6 +43,7 @@ struct listed_session
     // End, or be marked to end as soon as no transaction is open. True: it was this one's turn.
     virtual bool drain(drain_round round, net::clock_time now) = 0;
     virtual void stop() = 0;  // end now
+    virtual void reconfigure() {}  // there is a new directory
     // Ends now, by an admin's order, with its server connection. False: it has ended already.
     virtual bool kill() = 0;
     [[nodiscard]] virtual std::uint64_t serial() const = 0;
@@ -71,15 +72,28 @@ class pg_service {
     ~pg_service();
 
     [[nodiscard]] std::shared_ptr<const directory> current_directory() const;
+    // Puts it in force: pools go over to new addresses and bounds, clients to their new pools.
     void replace_directory(std::shared_ptr<const directory> next);
+    // Grows with each directory: sessions compare it, so that they notice a new one.
+    [[nodiscard]] std::uint32_t directory_number() const noexcept {
+        return directory_number_.load(std::memory_order_acquire);
+    }
 
     // A socket was accepted: hands it to the worker with the fewest clients.
     void accept(net::accepted_socket socket);
 
-    // The pool that a client of `target` belongs to.
-    [[nodiscard]] pool_entry& pool_for(const directory& from, const database_target& target,
-                                       const std::string& database, const std::string& client_user,
+    // The pool that a client belongs to; null: there is no such database.
+    [[nodiscard]] pool_entry* pool_for(const std::string& database, const std::string& client_user,
                                        const std::string& client_password);
+    // The same for a client that is logged in, whose password is no longer known.
+    struct placement {
+        pool_entry* pool = nullptr;  // null: it cannot stay,
+        const char* why = nullptr;   // because of this
+    };
+    [[nodiscard]] placement place_again(const pool_entry& present, const std::string& database,
+                                        const std::string& client_user);
+    // The pool's connections go one by one as they become free, and new ones come.
+    void renew(pool_entry& pool);
 
     [[nodiscard]] admission admit_client(const directory& from, const database_target& target,
                                          const std::string& database, const std::string& user);
@@ -94,7 +108,8 @@ class pg_service {
     void top_up(pool_entry& pool, net::worker& on);
     // Logs in as the pool's connections do, whatever its bound says; `done` is called on `on`.
     using login_done = std::function<void(pool::login_result, std::chrono::nanoseconds took)>;
-    void log_in_with(pool_entry& pool, net::worker& on, login_done done, bool survey = false);
+    void log_in_with(pool_entry& pool, const login_terms& terms, net::worker& on, login_done done,
+                     bool survey = false);
     // The connection through which the clients of the pool listen.
     [[nodiscard]] listening& listening_of(pool_entry& pool);
     // `done` is called, on any worker, when the request can no longer hit a later statement.
@@ -159,8 +174,18 @@ class pg_service {
 
   private:
     void log_in(pool_entry& pool, net::worker& on);
-    void logged_in(pool_entry& pool, net::worker& on, pool::login_result result,
-                   std::uint32_t generation, std::chrono::nanoseconds took);
+    void logged_in(pool_entry& pool, const login_terms& terms, net::worker& on,
+                   pool::login_result result, std::chrono::nanoseconds took);
+    void close_retired(std::vector<std::shared_ptr<void>>& retired, const char* why);
+    // service_reload.cpp; with the lock
+    [[nodiscard]] pool_entry& entry_for(const database_target& target, const std::string& database,
+                                        const std::string& client_user,
+                                        const std::string& client_password);
+    void adapt(pool_entry& pool, std::vector<std::shared_ptr<void>>& retired);
+    void set_limits(pool_entry& pool, const database_target& target);
+    void set_login(pool_entry& pool, const database_target& target, const std::string& password,
+                   std::vector<std::shared_ptr<void>>& retired);
+    void renew_locked(pool_entry& pool, std::vector<std::shared_ptr<void>>& retired);
     void grant(server_connection& connection, std::shared_ptr<client_session> client);
     void close_old(net::worker& on, net::clock_time now);
     // overview.cpp
@@ -174,6 +199,7 @@ class pg_service {
     std::vector<std::unique_ptr<metrics::worker_counters>> worker_counters_;
     mutable std::mutex mutex_;  // the directory, the map of pools, counts of clients
     std::shared_ptr<const directory> directory_;
+    std::atomic<std::uint32_t> directory_number_{1};
     std::map<std::pair<std::string, std::string>, std::unique_ptr<pool_entry>> pools_;
     std::map<const pool::bounded_pool*, pool_entry*> by_book_;
     std::map<std::string, pool::shared_bound*> database_bounds_;

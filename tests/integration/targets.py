@@ -222,8 +222,11 @@ class Sluice(Process):
         self.monitoring_port = None
 
     def write_config(self):
-        self.config_path.write_text(self.text if self.text is not None
-                                    else yaml.safe_dump(self.config, sort_keys=False))
+        text = self.text if self.text is not None else yaml.safe_dump(self.config,
+                                                                      sort_keys=False)
+        fresh = self.config_path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.config_path)  # nobody reads half of it
 
     def start(self):
         self.write_config()

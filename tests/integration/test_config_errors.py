@@ -193,10 +193,11 @@ def test_user_added_on_sighup_may_log_in(make_sluice):
     assert wire.eventually(login, 5, "carol").query("select 1").value == "1"
 
 
-def test_setting_that_needs_a_restart_is_reported_on_sighup(make_sluice, pg):
+def test_setting_that_needs_a_restart_is_reported_on_sighup(make_sluice):
     sluice = make_sluice()
     client = sluice.connect()
     before = len(sluice.log)
-    sluice.reload(postgres={"databases": {"other": {"url": pg.url("other")}}})
-    wire.eventually(lambda: "databases" in sluice.log[before:], 5, "a word about it in the log")
+    sluice.reload(workers=3)
+    wire.eventually(lambda: "needs a restart key=workers" in sluice.log[before:], 5,
+                    "a word about it in the log")
     assert client.query("select 1").value == "1"

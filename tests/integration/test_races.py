@@ -27,7 +27,7 @@ class Crowd:
             try:
                 self.step(number)
                 self.steps[number] += 1
-            except (wire.Closed, OSError, wire.PgError) as problem:
+            except (wire.Closed, OSError, wire.PgError, AssertionError) as problem:
                 self.problems.append(problem)
                 self.stopped.wait(0.005)
 

@@ -44,21 +44,39 @@ TEST(diff, what_the_operator_may_change_is_live) {
     EXPECT_TRUE(out.restart.empty());
 }
 
-TEST(diff, what_is_fixed_at_start_waits_for_a_restart) {
+TEST(diff, threads_sockets_and_the_store_wait_for_a_restart) {
     auto after = one_of_each();
     after.workers = 2;
-    after.log.format = log_format::json;
     after.postgres.listen.clear();
-    after.postgres.auth_type = auth_type::trust;
-    after.postgres.tls.mode = tls_mode::require;
+    after.postgres.listen_backlog = 1;
+    after.kv.directory = "elsewhere";
     after.monitoring.listen.clear();
-    after.postgres.databases["app"].url = "host=b";
     const auto out = diff(one_of_each(), after);
-    const keys restart{
-        "workers",           "log.format",        "postgres.listen",           "postgres.auth_type",
-        "postgres.tls.mode", "monitoring.listen", "postgres.databases.app.url"};
+    const keys restart{"workers", "postgres.listen", "postgres.listen_backlog", "kv.directory",
+                       "monitoring.listen"};
     EXPECT_EQ(out.restart, restart);
     EXPECT_TRUE(out.live.empty());
+}
+
+TEST(diff, what_waits_keeps_its_running_value_and_the_rest_is_new) {
+    const auto running = one_of_each();
+    auto next = running;
+    next.workers = 7;
+    next.postgres.listen.clear();
+    next.kv.listen.clear();
+    next.kv.directory = "elsewhere";
+    next.postgres.pool_size = 99;
+    next.postgres.databases["app"].url = "host=b";
+    next.postgres.databases["new"].url = "host=c";
+    const auto wanted = diff(running, next);
+    keep_what_waits(next, running);
+    EXPECT_EQ(next.workers, running.workers);
+    EXPECT_EQ(next.postgres.listen, running.postgres.listen);
+    EXPECT_EQ(next.kv.listen, running.kv.listen);
+    EXPECT_EQ(next.kv.directory, running.kv.directory);
+    const auto left = diff(running, next);
+    EXPECT_EQ(left.live, wanted.live);
+    EXPECT_TRUE(left.restart.empty());
 }
 
 TEST(diff, entry_that_appears_or_goes_is_named_once) {
@@ -68,20 +86,15 @@ TEST(diff, entry_that_appears_or_goes_is_named_once) {
     after.postgres.users->erase("alice");
     after.postgres.users->emplace("bob", user_settings{});
     const auto out = diff(one_of_each(), after);
-    EXPECT_EQ(out.restart, (keys{"postgres.databases.app", "postgres.databases.\"my.app\""}));
-    EXPECT_EQ(out.live, (keys{"postgres.users.alice", "postgres.users.bob"}));
+    EXPECT_TRUE(out.restart.empty());
+    EXPECT_EQ(out.live, (keys{"postgres.databases.app", "postgres.databases.\"my.app\"",
+                              "postgres.users.alice", "postgres.users.bob"}));
 }
 
 TEST(diff, users_that_appear_as_a_whole_are_one_change) {
     const auto out = diff(settings{}, one_of_each());
-    EXPECT_EQ(out.live, (keys{"postgres.users", "kv.users.alice"}));
-    EXPECT_EQ(out.restart, keys{"postgres.databases.app"});
-}
-
-TEST(diff, user_pool_mode_waits_for_a_restart) {
-    auto after = one_of_each();
-    after.postgres.users->at("alice").pool_mode = pool_mode::session;
-    EXPECT_EQ(diff(one_of_each(), after).restart, keys{"postgres.users.alice.pool_mode"});
+    EXPECT_EQ(out.live, (keys{"postgres.databases.app", "postgres.users", "kv.users.alice"}));
+    EXPECT_TRUE(out.restart.empty());
 }
 
 TEST(diff, key_value_settings_are_live_except_where_the_store_and_its_port_are) {
@@ -96,9 +109,9 @@ TEST(diff, key_value_settings_are_live_except_where_the_store_and_its_port_are) 
     after.kv.tls.key = "new.pem";
     after.kv.backup.keep = 3;
     const auto out = diff(one_of_each(), after);
-    EXPECT_EQ(out.restart, (keys{"kv.listen", "kv.listen_backlog", "kv.directory", "kv.tls.mode"}));
-    EXPECT_EQ(out.live, (keys{"kv.fsync", "kv.max_value_size", "kv.disabled_commands", "kv.tls.key",
-                              "kv.backup.keep"}));
+    EXPECT_EQ(out.restart, (keys{"kv.listen", "kv.listen_backlog", "kv.directory"}));
+    EXPECT_EQ(out.live, (keys{"kv.fsync", "kv.max_value_size", "kv.disabled_commands",
+                              "kv.tls.mode", "kv.tls.key", "kv.backup.keep"}));
 }
 
 TEST(diff, key_value_users_are_live) {
@@ -151,6 +164,8 @@ TEST(diff, every_scalar_row_reports_its_own_change_only) {
         all.insert(all.end(), out.restart.begin(), out.restart.end());
         EXPECT_EQ(all, keys{std::string(row.key)});
         EXPECT_EQ(out.live.size(), row.change == applies::live ? 1U : 0U) << row.key;
+        keep_what_waits(after, settings{});
+        EXPECT_EQ(diff(settings{}, after).empty(), row.change == applies::restart) << row.key;
     }
 }
 

@@ -192,7 +192,7 @@ struct listening_test : testing::Test {
         const auto names = std::make_shared<const directory>(settings);
         service =
             std::make_unique<pg_service>(names, std::vector<net::worker*>{&first, &second}, *log);
-        pool = &service->pool_for(*names, *names->find_database("app"), "app", "alice", "");
+        pool = service->pool_for("app", "alice", "");
         shared = &service->listening_of(*pool);
         first.start();
         second.start();

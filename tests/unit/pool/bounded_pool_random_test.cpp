@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "pool/bounded_pool.hpp"
 
@@ -34,6 +35,7 @@ class simulation {
             auto& pool = pools_.emplace_back();
             pool.book = &book_.add_pool(bounds, database, users[i % 2]);
             pool.bounds = bounds;
+            pool.most = bounds.size + bounds.reserve;
             pool.shared = {database, users[i % 2]};
         }
     }
@@ -50,7 +52,7 @@ class simulation {
     void step() {
         now_ += std::chrono::microseconds(pick(10) == 0 ? pick(9000) : pick(300));
         auto& pool = pools_[pick(pools_.size())];
-        switch (pick(12)) {
+        switch (pick(30) == 0 ? 12 + pick(3) : pick(12)) {
             case 0:
             case 1:
             case 2:
@@ -73,6 +75,15 @@ class simulation {
                 break;
             case 10:
                 retire(pool);
+                break;
+            case 12:
+                renew(pool);
+                break;
+            case 13:
+                resize(pool);
+                break;
+            case 14:
+                outdated_login_ends(pool);
                 break;
             default:
                 start_logins(pool);
@@ -106,6 +117,9 @@ class simulation {
         std::list<std::unique_ptr<waiter>> waiting;  // in order of arrival
         std::vector<std::shared_ptr<slot>> slots;
         std::uint32_t opening = 0;
+        std::uint32_t edition = 0;
+        std::uint32_t outdated = 0;  // logins that began under an earlier edition
+        std::size_t most = 0;        // what the bounds allow, or what there was when they did
     };
 
     std::uint32_t pick(std::size_t n) { return static_cast<std::uint32_t>(random_() % n); }
@@ -161,7 +175,49 @@ class simulation {
         if (one == nullptr) return;
         EXPECT_EQ(holders_.erase(one->holder), 1U) << "leased to nobody, or to two";
         const auto worker = pick(workers);
-        served(pool, book_.release(*one, worker, now_), worker);
+        const bool is_over = pool.slots.size() > pool.bounds.size + pool.bounds.reserve;
+        bool retired = false;
+        auto* next = book_.release(*one, worker, now_, &retired);
+        EXPECT_EQ(retired, is_over || one->generation != pool.edition);
+        if (!retired) return served(pool, next, worker);
+        EXPECT_EQ(next, nullptr);
+        forget(pool, one);
+    }
+
+    void renew(pool_model& pool) {
+        const auto idle = book_.figures(*pool.book).idle;
+        std::vector<std::shared_ptr<void>> retired;
+        book_.renew(*pool.book, ++pool.edition, retired);
+        EXPECT_EQ(retired.size(), idle);
+        for (auto& one : retired)
+            forget(pool, static_cast<slot*>(one.get()));
+        pool.outdated += std::exchange(pool.opening, 0);
+    }
+
+    void resize(pool_model& pool) {
+        pool.bounds.size = 1 + pick(5);
+        book_.set_bounds(*pool.book, pool.bounds);
+        std::vector<std::shared_ptr<void>> retired;
+        book_.trim(*pool.book, retired);
+        for (auto& one : retired)
+            forget(pool, static_cast<slot*>(one.get()));
+        pool.most = std::max<std::size_t>(pool.most, pool.bounds.size + pool.bounds.reserve);
+    }
+
+    void outdated_login_ends(pool_model& pool) {
+        if (pool.outdated == 0) return;
+        --pool.outdated;
+        if (pick(2) == 0) {
+            EXPECT_TRUE(
+                book_.login_failed(*pool.book, pick(2) == 0, now_, 0.5, pool.edition - 1).empty());
+            return;
+        }
+        auto late = std::make_shared<slot>();
+        late->generation = pool.edition - 1;
+        bool retired = false;
+        EXPECT_EQ(book_.opened(*pool.book, *late, late, pick(workers), now_, &retired), nullptr);
+        EXPECT_TRUE(retired);
+        book_.remove(*late);
     }
 
     void leave(pool_model& pool) {
@@ -210,9 +266,15 @@ class simulation {
     void opened(pool_model& pool) {
         const auto worker = pick(workers);
         auto added = std::make_shared<slot>();
+        added->generation = pool.edition;
         pool.slots.push_back(added);
         --pool.opening;
-        served(pool, book_.opened(*pool.book, *added, added, worker, now_), worker);
+        const bool is_over = pool.slots.size() > pool.bounds.size + pool.bounds.reserve;
+        bool retired = false;
+        auto* next = book_.opened(*pool.book, *added, added, worker, now_, &retired);
+        EXPECT_EQ(retired, is_over);
+        if (!retired) return served(pool, next, worker);
+        forget(pool, added.get());
     }
 
     void login_ends(pool_model& pool) {
@@ -235,7 +297,9 @@ class simulation {
         for (auto& pool : pools_) {
             const auto figures = book_.figures(*pool.book);
             const auto live = pool.slots.size() + pool.opening;
-            EXPECT_LE(live, pool.bounds.size + pool.bounds.reserve);
+            EXPECT_LE(live, pool.most);
+            pool.most = std::max<std::size_t>(pool.bounds.size + pool.bounds.reserve,
+                                              std::min<std::size_t>(pool.most, live));
             EXPECT_EQ(figures.waiting, pool.waiting.size());
             EXPECT_EQ(figures.opening, pool.opening);
             EXPECT_EQ(figures.idle + figures.leased, pool.slots.size());

@@ -407,6 +407,117 @@ TEST_F(bounded_pool_test, longest_holder_is_told) {
     EXPECT_EQ(book.connections().size(), 1U);
 }
 
+// ---- another server, lower bounds ----
+
+TEST_F(bounded_pool_test, renewed_pool_gives_up_its_idle_connections_at_once) {
+    auto a = client(1);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    static_cast<void>(book.release(*slots[0], 0, start));
+    book.renew(pool, 1, evicted);
+    ASSERT_EQ(evicted.size(), 1U);
+    EXPECT_EQ(evicted[0], slots[0]);
+    EXPECT_EQ(slots[0]->state, slot_state::gone);
+    EXPECT_EQ(book.figures(pool).idle, 0U);
+    EXPECT_EQ(database->used, 0U);
+    auto b = client(2);
+    EXPECT_EQ(ask(b), nullptr) << "the old connection was handed out";
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_TRUE(book.leave(pool, b));
+}
+
+TEST_F(bounded_pool_test, connection_of_an_older_generation_is_retired_when_it_becomes_free) {
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    open();
+    static_cast<void>(ask(b));
+    book.renew(pool, 1, evicted);
+    EXPECT_TRUE(evicted.empty()) << "its client still has it";
+    bool retired = false;
+    EXPECT_EQ(book.release(*slots[0], 0, start, &retired), nullptr) << "it served the next one";
+    EXPECT_TRUE(retired);
+    EXPECT_EQ(book.figures(pool).waiting, 1U);
+    EXPECT_EQ(database->used, 0U);
+    EXPECT_EQ(logins(), 1U);
+    slots.push_back(std::make_shared<slot>());
+    slots.back()->generation = 1;
+    EXPECT_EQ(book.opened(pool, *slots.back(), slots.back(), 0, start, &retired), &b);
+    EXPECT_FALSE(retired);
+}
+
+TEST_F(bounded_pool_test, login_that_began_before_the_renewal_serves_nobody) {
+    auto a = client(1);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    book.renew(pool, 1, evicted);
+    EXPECT_EQ(book.figures(pool).opening, 0U);
+    EXPECT_EQ(logins(), 1U) << "the new server is asked at once";
+    slots.push_back(std::make_shared<slot>());
+    bool retired = false;
+    EXPECT_EQ(book.opened(pool, *slots.back(), slots.back(), 0, start, &retired), nullptr);
+    EXPECT_TRUE(retired);
+    EXPECT_EQ(slots.back()->state, slot_state::gone);
+    book.remove(*slots.back());
+    EXPECT_EQ(database->used, 1U);
+    EXPECT_EQ(book.figures(pool).opening, 1U);
+    slots.push_back(std::make_shared<slot>());
+    slots.back()->generation = 1;
+    EXPECT_EQ(book.opened(pool, *slots.back(), slots.back(), 0, start, &retired), &a);
+}
+
+TEST_F(bounded_pool_test, renewal_forgets_failures_and_hears_no_older_ones) {
+    auto a = client(1);
+    static_cast<void>(ask(a));
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_TRUE(book.login_failed(pool, false, start, 0.5, 0).empty());
+    EXPECT_EQ(logins(), 0U) << "put off";
+    book.renew(pool, 1, evicted);
+    EXPECT_EQ(logins(), 1U);
+    EXPECT_TRUE(book.login_failed(pool, true, start, 0.5, 0).empty()) << "that was the old server";
+    EXPECT_EQ(book.figures(pool).waiting, 1U);
+    EXPECT_EQ(book.figures(pool).opening, 1U);
+    EXPECT_EQ(book.login_failed(pool, true, start, 0.5, 1).size(), 1U);
+}
+
+TEST_F(bounded_pool_test, lowered_size_retires_what_is_too_many_now_or_when_free) {
+    book.set_bounds(pool, {.size = 3});
+    waiter three[] = {client(1), client(2), client(3)};
+    for (auto& one : three)
+        static_cast<void>(ask(one));
+    EXPECT_EQ(logins(), 3U);
+    for (int i = 0; i < 3; ++i)
+        open();
+    static_cast<void>(book.release(*slots[0], 0, start));
+    book.set_bounds(pool, {.size = 1});
+    book.trim(pool, evicted);
+    EXPECT_EQ(evicted.size(), 1U);
+    bool retired = false;
+    auto d = client(4);
+    static_cast<void>(ask(d));
+    EXPECT_EQ(book.release(*slots[1], 0, start, &retired), nullptr);
+    EXPECT_TRUE(retired) << "the bound is exact, whoever waits";
+    EXPECT_EQ(book.release(*slots[2], 0, start, &retired), &d);
+    EXPECT_FALSE(retired);
+}
+
+TEST_F(bounded_pool_test, lowered_shared_bound_retires_idle_connections) {
+    waiter two[] = {client(1), client(2)};
+    for (auto& one : two)
+        static_cast<void>(ask(one));
+    EXPECT_EQ(logins(), 2U);
+    open();
+    open();
+    static_cast<void>(book.release(*slots[0], 0, start));
+    static_cast<void>(book.release(*slots[1], 0, start));
+    book.set_limit(*database, 1);
+    book.trim(pool, evicted);
+    ASSERT_EQ(evicted.size(), 1U);
+    EXPECT_EQ(evicted[0], slots[0]) << "the one that idled longest";
+}
+
 TEST_F(bounded_pool_test, paused_nobody_is_served_and_idle_connections_go) {
     logins();
     auto a = client(1);
@@ -453,7 +564,8 @@ TEST_F(bounded_pool_test, renewed_outdated_connections_serve_nobody_else) {
     ASSERT_EQ(logins(), 1U);
     ASSERT_EQ(open(), &a);
     EXPECT_FALSE(book.is_outdated(*slots[0]));
-    EXPECT_TRUE(book.renew(pool).empty());
+    book.renew(pool, book.generation(pool) + 1, evicted);
+    EXPECT_TRUE(evicted.empty());
     EXPECT_TRUE(book.is_outdated(*slots[0]));
     EXPECT_EQ(book.count(pool, pool_book::count_of::outdated), 1U);
     ask(b);
@@ -461,10 +573,6 @@ TEST_F(bounded_pool_test, renewed_outdated_connections_serve_nobody_else) {
     EXPECT_EQ(book.release(*slots[0], 0, start), nullptr);
     EXPECT_EQ(slots[0]->state, slot_state::gone);
     EXPECT_EQ(book.count(pool, pool_book::count_of::outdated), 0U);
-    // One whose login began before is outdated, too, and one that began later is not.
-    EXPECT_EQ(open(), nullptr);
-    EXPECT_EQ(slots[1]->state, slot_state::gone);
-    ASSERT_EQ(logins(), 1U);
     slots.push_back(std::make_shared<slot>());
     slots.back()->generation = book.generation(pool);
     EXPECT_EQ(book.opened(pool, *slots.back(), slots.back(), 0, start), &b);
