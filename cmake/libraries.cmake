@@ -8,6 +8,8 @@ find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
+# It has no file for pkg-config.
+find_library(PG_QUERY_LIBRARY pg_query REQUIRED)
 pkg_check_modules(libsystemd REQUIRED IMPORTED_TARGET libsystemd)
 pkg_check_modules(libxxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(libhiredis REQUIRED IMPORTED_TARGET hiredis)

@@ -202,6 +202,10 @@ constexpr std::array global_rows{
         "postgres.max_prepared_statements", "statements", live,
         "Prepared statements kept on one server connection, the least recently used evicted; 0 "
         "passes the clients' names on unchanged. For new clients."),
+    pg<count<0, 10000>, &p::track_statements>(
+        "postgres.track_statements", "statements", live,
+        "Statements, told apart by their texts without constants, whose calls and time are kept; "
+        "the rest is summed up as `<other>`. 0 keeps none; a lower number forgets all."),
     pg<count<1, 1000>, &p::max_concurrent_logins>("postgres.max_concurrent_logins", "logins", live,
                                                   "Logins upstream that one pool runs at a time."),
 

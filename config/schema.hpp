@@ -107,6 +107,7 @@ struct postgres_settings {
     std::uint32_t max_user_connections = 0;
     std::uint32_t max_user_client_connections = 0;
     std::uint32_t max_prepared_statements = 200;  // per server connection; 0: names pass unchanged
+    std::uint32_t track_statements = 1000;        // entries of the top statements; 0: off
     std::uint32_t max_concurrent_logins = 4;      // upstream logins of one pool at a time
 
     milliseconds query_wait_timeout = 120s;

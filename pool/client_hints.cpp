@@ -58,11 +58,7 @@ void add_strings(std::vector<std::string>& to, std::string_view sql, bool standa
 
 std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
     if (tracking_ == config::session_state::off) return 0;
-    if (reported.get() != strings_seen_) {
-        strings_seen_ = reported.get();
-        const auto* value = reported->find("standard_conforming_strings");
-        standard_strings_ = value == nullptr || *value == "on";
-    }
+    look_at_strings();
     if (const auto* known = m.server->knowledge();
         known != nullptr && known->edition() != words_edition_) {
         words_edition_ = known->edition();

@@ -163,7 +163,7 @@ void client_link::on_message(message& m) {
         case 'D':
             return on_describe(m);
         case 'E':
-            return pass(m, owed_kind::execute);
+            return on_execute(m);
         case 'C':
             return on_close(m);
         case 'S':
@@ -257,7 +257,9 @@ void client_link::on_query(message& m) {
     m.server->unnamed_client = 0;
     m.server->unnamed_changed_in = m.server->batches;
     m.server->unsynced = false;
+    const auto text = text_of(m, sql);
     pass(m, owed_kind::query, std::move(note));
+    m.server->owed.last().text = text;
 }
 
 // A client's SQL-level DEALLOCATE of a statement that it prepared by protocol: the server knows it
@@ -348,6 +350,7 @@ void client_link::on_parse(message& m) {
             unnamed_->types.assign(types);
             unnamed_->hints = hints;
             unnamed_->words_edition = words_edition_;
+            unnamed_->text = text_of(m, query);
         } else {
             unnamed_.reset();  // too long to keep: it works on this connection only
         }
@@ -364,6 +367,7 @@ void client_link::on_parse(message& m) {
     if (bring_for_parse(m, hints, query) != brought::ready) return;
     if (max_statements_ == 0) {
         prepared_hints_ |= hints;  // of any name
+        note_passed(name, text_of(m, query));
         return pass(m, owed_kind::parse);
     }
     if (defer_name(m)) return;
@@ -381,7 +385,8 @@ void client_link::on_parse(message& m) {
     auto note = std::make_unique<owed_note>();
     note->name = name;
     note->restores_name = true;
-    names_.emplace(std::string(name), named_statement{what, false, hints, words_edition_});
+    names_.emplace(std::string(name),
+                   named_statement{what, false, hints, words_edition_, text_of(m, query)});
     m.server->unsynced = true;
     m.server->batch.recording = false;
     auto* counters = m.server->counters();
@@ -447,6 +452,8 @@ void client_link::on_bind(message& m) {
         if (bring_prepared(m, hints, sql, unnamed_ != nullptr, true) != brought::ready) return;
         bring_unnamed(m);
         note_bind(m, hints);
+        if (unnamed_ != nullptr) renew_text(unnamed_->query, unnamed_->text);
+        note_bound(portal, unnamed_ != nullptr ? unnamed_->text : 0);
         return pass(m, owed_kind::bind);
     }
     if (max_statements_ == 0) {
@@ -455,6 +462,7 @@ void client_link::on_bind(message& m) {
             return;
         }
         note_bind(m, prepared_hints_);
+        note_bound(portal, passed_text(name));
         return pass(m, owed_kind::bind);
     }
     if (defer_name(m)) return;
@@ -474,6 +482,8 @@ void client_link::on_bind(message& m) {
     read_again(m, what->query, at->second);
     if (bring_prepared(m, at->second.hints, what->query, true, true) != brought::ready) return;
     note_bind(m, at->second.hints);
+    renew_text(what->query, at->second.text);
+    note_bound(portal, at->second.text);
     bring_statement(m, what);
     pass_renamed(m, portal.size() + 1, name, what->server_name, owed_kind::bind, what->id);
 }

@@ -13,6 +13,7 @@
 #include "config/schema.hpp"
 #include "pool/parameters.hpp"
 #include "pool/server_link.hpp"
+#include "pool/statement_counts.hpp"
 #include "pool/statements.hpp"
 #include "protocol/outgoing.hpp"
 #include "protocol/pg_build.hpp"
@@ -62,6 +63,16 @@ class client_link {
     // What is kept of the session between transactions; off in session mode.
     void set_tracking(config::session_state what) noexcept { tracking_ = what; }
     [[nodiscard]] config::session_state tracking() const noexcept { return tracking_; }
+    // Where its statements are counted (none: they are not), and whose they are.
+    void set_statement_counts(statement_counts* counts, std::uint32_t scope) noexcept {
+        counts_ = counts;
+        scope_ = scope;
+    }
+    [[nodiscard]] bool counts_statements() const noexcept {
+        return counts_ != nullptr && counts_->on();
+    }
+    // The statements that have ended took this long together.
+    void count_statements(ended_statements& ended, std::chrono::nanoseconds took);
     [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
     // Statements that the client has prepared by name.
     [[nodiscard]] std::size_t statement_count() const noexcept { return names_.size(); }
@@ -113,6 +124,7 @@ class client_link {
     void parse_deallocate(message& m, statement_names::iterator at);
     void on_bind(message& m);
     void on_describe(message& m);
+    void on_execute(message& m);
     void on_close(message& m);
     void on_sync(message& m);
     void on_copy_data(message& m);
@@ -169,6 +181,13 @@ class client_link {
     void note_changes(message& m, std::uint32_t bits, std::string_view sql, bool read,
                       const protocol::prepared_names& names);
     void refuse(message& m, std::string error);
+    // client_counts.cpp
+    void look_at_strings();
+    [[nodiscard]] std::uint32_t text_of(const message& m, std::string_view sql);
+    void note_bound(std::string_view portal, std::uint32_t text) noexcept;
+    void renew_text(std::string_view sql, std::uint32_t& text);
+    void note_passed(std::string_view name, std::uint32_t text);
+    [[nodiscard]] std::uint32_t passed_text(std::string_view name) const;
     void fail_in_turn(message& m, std::string_view sqlstate, const std::string& text);
     [[nodiscard]] bool needs_server(char type, protocol::byte_span frame) const noexcept;
     [[nodiscard]] std::size_t needed_for(const protocol::frame_header& header) const noexcept;
@@ -181,6 +200,12 @@ class client_link {
     statement_names names_;
     std::unique_ptr<unnamed_statement> unnamed_;
     std::vector<std::string> own_settings_;
+    statement_counts* counts_ = nullptr;
+    std::uint32_t scope_ = 0;
+    std::uint32_t bound_text_ = 0;  // of the last Bind ...
+    std::size_t bound_portal_ = 0;  // ... and the hash of its portal's name
+    boost::unordered_flat_map<std::string, std::uint32_t, text_hash, std::equal_to<>>
+        passed_texts_;                                   // while names pass unchanged
     std::shared_ptr<const protocol::hint_words> words_;  // of edition words_edition_
     std::uint32_t words_edition_ = 0;
     std::uint32_t prepared_hints_ = 0;  // of what EXECUTE may run

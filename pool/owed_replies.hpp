@@ -56,6 +56,7 @@ struct unnamed_statement {
     std::string types;
     std::uint32_t hints = 0;
     std::uint32_t words_edition = 0;
+    std::uint32_t text = 0;  // statement_counts::handle
 };
 
 // What a message that may still fail has changed here already.
@@ -83,6 +84,7 @@ struct owed_reply {
     errand why = errand::of_client;
     std::uint64_t statement = 0;  // id: parse and bind of a named one; the batch's: what ends it
     std::unique_ptr<owed_note> note;
+    std::uint32_t text = 0;  // statement_counts::handle of what a query or execute runs
 
     [[nodiscard]] bool is_unnamed() const noexcept {
         return kind == owed_kind::parse && statement == 0;
@@ -94,6 +96,7 @@ class owed_replies {
     [[nodiscard]] bool empty() const noexcept { return queue_.empty(); }
     [[nodiscard]] std::size_t size() const noexcept { return queue_.size(); }
     [[nodiscard]] owed_reply& head() noexcept { return queue_.front(); }
+    [[nodiscard]] owed_reply& last() noexcept { return queue_.back(); }
     [[nodiscard]] owed_reply& at(std::size_t i) noexcept { return queue_[i]; }
 
     void push(owed_reply reply) {

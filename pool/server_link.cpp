@@ -167,6 +167,7 @@ void server_link::on_frame(frame_context& frame) {
 void server_link::on_completion(frame_context& frame, owed_kind kind) {
     if (owed.empty() || owed.head().kind != kind) return desync();
     if (for_client(frame)) forward(frame);
+    if (kind == owed_kind::execute) note_ended(frame, owed.head().text, false);
     if (kind == owed_kind::parse && owed.head().statement != 0) {
         prepared.confirm(owed.head().statement);
     }
@@ -213,9 +214,18 @@ void server_link::on_command_complete(frame_context& frame) {
     }
     if (!frame.body.empty() && for_client(frame)) forward(frame);
     if (owed.head().kind == owed_kind::execute) {
+        const auto size = std::max<std::size_t>(frame.body.size(), 1) - 1;
+        note_ended(frame, head.text, false, as_text(frame.body.first(size)));
         owed.pop();
         settle_head(frame.to_client, frame.client != nullptr);
     }
+}
+
+// A statement of the client's has come to its end, of which the client is told.
+void server_link::note_ended(const frame_context& frame, std::uint32_t text, bool failed,
+                             std::string_view tag) {
+    if (!for_client(frame) || !frame.client->counts_statements()) return;
+    ended.add(text, failed, tag == "BEGIN" || tag == "START TRANSACTION");
 }
 
 void server_link::on_ready(frame_context& frame) {
@@ -244,6 +254,9 @@ void server_link::on_ready(frame_context& frame) {
             if (frame.client != nullptr) frame.client->discard_all();
         }
         discard_seen_ = reset_seen_ = false;
+        if (head.kind != owed_kind::sync) note_ended(frame, head.text, query_failed_);
+        query_failed_ = false;
+        ended.end_batch();
         ++queries;
         if (counters_ != nullptr) counters_->queries.add();
         if (!held_from && status_ == 'I' && may_have_notified(frame.client)) {
@@ -428,7 +441,16 @@ void server_link::on_error(frame_context& frame) {
             forward(frame);
         }
     }
-    if (head.kind == owed_kind::query || head.kind == owed_kind::function_call) return;
+    if (head.kind == owed_kind::query || head.kind == owed_kind::function_call) {
+        query_failed_ = true;
+        return;
+    }
+    wanted = wanted && frame.client->counts_statements();
+    for (std::size_t i = 0; wanted && i < owed.size() && owed.at(i).kind != owed_kind::sync; ++i) {
+        if (owed.at(i).kind != owed_kind::execute) continue;
+        ended.add(owed.at(i).text, true, false);  // the rest of the batch is skipped
+        break;
+    }
     if (fields.sqlstate == "0A000" && fields.routine == "RevalidateCachedQuery") {
         prepared.mark_stale(head.statement);
     }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "metrics/counters.hpp"
+#include "pool/ended_statements.hpp"
 #include "pool/owed_replies.hpp"
 #include "pool/parameters.hpp"
 #include "pool/session_state.hpp"
@@ -163,6 +164,7 @@ class server_link {
     bool skipping = false;        // an error came and no Sync was sent yet: the server skips to it
     bool copy_in = false;         // the server reads CopyData ...
     bool copy_ended = false;      // ... and the client has sent CopyDone or CopyFail
+    ended_statements ended;       // of the client, not counted yet
     std::uint64_t queries = 0;    // ReadyForQuery seen for the client
     std::uint64_t batches = 1;  // the number of the batch (up to a Sync, or a Query) being written
     std::uint64_t answered_to = 0;  // the last batch whose ReadyForQuery has come
@@ -241,6 +243,8 @@ class server_link {
     void note_changes() noexcept;
     void restore_startup(client_link& client, protocol::outgoing& to_server);
     [[nodiscard]] bool streamable(char type) const noexcept;
+    void note_ended(const frame_context& frame, std::uint32_t text, bool failed,
+                    std::string_view tag = {});
     [[nodiscard]] bool for_client(const frame_context& frame) noexcept;
     void desync() noexcept { health_ = link_health::desynced; }
 
@@ -273,6 +277,7 @@ class server_link {
     std::uint32_t settings_owed_ = 0;
     bool frame_passes_ = false;
     bool settings_failed_ = false;
+    bool query_failed_ = false;  // the simple query that is under way
     bool reset_seen_ = false;
     bool discard_seen_ = false;
     char status_ = 'I';

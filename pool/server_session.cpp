@@ -105,6 +105,7 @@ void server_link::lease_to(const client_link& client) noexcept {
     parsing_changed = prepare_seen_ = false;
     mentions_.clear();
     bring_failures.clear();
+    ended.clear();
     tracked_ = client.tracking() != session_state::off;
     if (knowledge_ != nullptr) knowledge_edition_ = knowledge_->edition();
     if (last_client_ == client.serial()) return;

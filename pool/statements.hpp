@@ -106,6 +106,7 @@ struct named_statement {
     bool described = false;   // the client was told the shape of its rows and may rely on it
     std::uint32_t hints = 0;  // protocol::session_hint bits of its text ...
     std::uint32_t words_edition = 0;  // ... by the database's words of this edition
+    std::uint32_t text = 0;           // statement_counts::handle
 };
 using statement_names =
     boost::unordered_flat_map<std::string, named_statement, text_hash, std::equal_to<>>;

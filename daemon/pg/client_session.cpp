@@ -359,6 +359,7 @@ void client_session::after_server_bytes() {
         const auto now = steady_clock::now();
         auto& counters = *pool_->counters[home_.number()];
         counters.query_seconds.record(now - batch_at_);
+        if (!link.ended.empty()) link_.count_statements(link.ended, now - batch_at_);
         queries_seen_ = link.queries;
         batch_at_ = quiet_at_ = now;
     }

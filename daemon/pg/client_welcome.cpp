@@ -84,6 +84,8 @@ void client_session::logged_in() {
     }
     pool_->clients.fetch_add(1, std::memory_order_relaxed);
     pool_->counters[home_.number()]->client_logins.add();
+    link_.set_statement_counts(&service_.statement_counts_of(home_),
+                               service_.tops.scope_of(pool_->database, pool_->user));
 
     config::user_settings own;
     if (login_->account() != nullptr) own = login_->account()->settings;

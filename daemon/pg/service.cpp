@@ -53,6 +53,7 @@ std::vector<std::pair<std::string, std::string>> tcp_options(
 pg_service::pg_service(std::shared_ptr<const directory> first, std::vector<net::worker*> workers,
                        logger& to)
     : log(to),
+      tops(first->postgres().track_statements),
       threads(helper_threads),
       book(static_cast<unsigned>(workers.size())),
       clients_on(workers.size()),
@@ -65,6 +66,7 @@ pg_service::pg_service(std::shared_ptr<const directory> first, std::vector<net::
                static_cast<int>(mock_secret_.size()));
     for (std::size_t i = 0; i < workers_.size(); ++i) {
         worker_counters_.push_back(std::make_unique<metrics::worker_counters>());
+        statement_counts_.push_back(std::make_unique<pool::statement_counts>(tops));
     }
 }
 
@@ -317,6 +319,10 @@ void pg_service::cancel_request(std::uint32_t process_id, const std::string& sec
 }
 
 void pg_service::tick(net::worker& on, net::clock_time now) {
+    statement_counts_of(on).flush(now);
+    if (tops.wants_reader()) {
+        threads.run([this] { tops.read_texts(); });
+    }
     if (on.number() == 0) {
         for (auto* hungry : book.hungry()) {
             pool_entry* pool = nullptr;

@@ -26,7 +26,9 @@
 #include "pool/bounded_pool.hpp"
 #include "pool/client_registry.hpp"
 #include "pool/overview.hpp"
+#include "pool/statement_counts.hpp"
 #include "pool/statements.hpp"
+#include "pool/top_statements.hpp"
 
 namespace sluice::daemon {
 
@@ -42,7 +44,7 @@ struct listed_session
     : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
     // End, or be marked to end as soon as no transaction is open. True: it was this one's turn.
     virtual bool drain(drain_round round, net::clock_time now) = 0;
-    virtual void stop() = 0;  // end now
+    virtual void stop() = 0;       // end now
     virtual void reconfigure() {}  // there is a new directory
     // Ends now, by an admin's order, with its server connection. False: it has ended already.
     virtual bool kill() = 0;
@@ -145,6 +147,15 @@ class pg_service {
     void fill(metrics::snapshot& out) const;
     [[nodiscard]] bool ready(std::string& why) const;
 
+    // What statements have cost, those that took the most time first; up to a tick old.
+    [[nodiscard]] std::vector<pool::statement_total> top_statements(std::size_t n) const {
+        return tops.top(n);
+    }
+    void reset_top_statements() { tops.reset(); }
+    [[nodiscard]] pool::statement_counts& statement_counts_of(const net::worker& of) noexcept {
+        return *statement_counts_[of.number()];
+    }
+
     [[nodiscard]] metrics::worker_counters& counters(const net::worker& of) noexcept {
         return *worker_counters_[of.number()];
     }
@@ -154,7 +165,8 @@ class pg_service {
     logger& log;
     // Where requests go that mean none of our clients; none: nowhere.
     std::function<void(std::uint32_t process_id, const std::string& secret)> cancel_elsewhere;
-    control* whole = nullptr;  // the daemon; none in tests of parts
+    pool::top_statements tops;  // helper threads read its texts
+    control* whole = nullptr;   // the daemon; none in tests of parts
     helpers threads;
     std::atomic<bool> stopping{false};
     pool::pool_book book;
@@ -197,6 +209,7 @@ class pg_service {
     std::vector<net::worker*> workers_;
     std::vector<unsigned> ticks_;  // by worker
     std::vector<std::unique_ptr<metrics::worker_counters>> worker_counters_;
+    std::vector<std::unique_ptr<pool::statement_counts>> statement_counts_;  // by worker
     mutable std::mutex mutex_;  // the directory, the map of pools, counts of clients
     std::shared_ptr<const directory> directory_;
     std::atomic<std::uint32_t> directory_number_{1};

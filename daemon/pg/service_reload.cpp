@@ -186,6 +186,7 @@ void pg_service::replace_directory(std::shared_ptr<const directory> next) {
         const std::lock_guard lock(mutex_);
         directory_ = std::move(next);
         directory_number_.fetch_add(1, std::memory_order_acq_rel);
+        tops.set_limit(directory_->postgres().track_statements);
         for (auto& [key, pool] : pools_) {
             adapt(*pool, retired);
             if (!pool->retired) pools.push_back(pool.get());

@@ -80,7 +80,7 @@ TEST(reference, defaults_of_the_contract_hold) {
 // A field of the schema that has no row could not be set, or would not be seen by a reload. Fails
 // to compile or to match when schema.hpp gains a field: then add its row.
 TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
-    EXPECT_EQ(global_fields().size(), 83U);
+    EXPECT_EQ(global_fields().size(), 84U);
     EXPECT_EQ(database_fields().size(), 11U);
     EXPECT_EQ(user_fields().size(), 12U);
     EXPECT_EQ(kv_user_fields().size(), 2U);  // three members: projects is two of them
@@ -94,8 +94,8 @@ TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
         user_settings{};
     [[maybe_unused]] const auto& [p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15,
                                   p16, p17, p18, p19, p20, p21, p22, p23, p24, p25, p26, p27, p28,
-                                  p29, p30, p31, p32, p33, p34, p35, p36, p37, p38, tls, databases,
-                                  users, admin_users, stats_users] = postgres;
+                                  p29, p30, p31, p32, p33, p34, p35, p36, p37, p38, p39, tls,
+                                  databases, users, admin_users, stats_users] = postgres;
     [[maybe_unused]] const auto& [k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15,
                                   k16, k17, k18, k19, k20, kv_tls, kv_users, backup] = kv;
     [[maybe_unused]] const auto& [directory, every, keep] = backup;
