@@ -9,6 +9,7 @@
 #include "config/address.hpp"
 #include "daemon/control_cli.hpp"
 #include "daemon/describe.hpp"
+#include "daemon/doctor.hpp"
 #include "daemon/import_cli.hpp"
 #include "daemon/kv/cli.hpp"
 #include "daemon/predecessor.hpp"
@@ -103,7 +104,12 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     };
     const auto* const serve_command = add("serve", "run the daemon");
     const auto* const check_command = add("check", "check the configuration and say what it does");
-    for (auto* const command : {app.get_subcommand("serve"), app.get_subcommand("check")}) {
+    auto* const doctor_command =
+        add("doctor", "look at everything that sluice needs, say what to do");
+    bool json = false;
+    doctor_command->add_flag("--json", json, "one JSON object for each line");
+    for (auto* const command :
+         {app.get_subcommand("serve"), app.get_subcommand("check"), doctor_command}) {
         command
             ->add_option("--config", file,
                          "configuration file (default: $SLUICE_CONFIG, ./sluice.yaml, "
@@ -143,6 +149,7 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     }
     if (*serve_command) return serve(file, with);
     if (*check_command) return check(file, with);
+    if (*doctor_command) return run_doctor(file, json, with);
     if (*hash_command) return hash_password(with);
     if (*import_command) return run_import_command(from_pgbouncer, with);
     if (*describe_command) {

@@ -126,6 +126,21 @@ handle_ptr start(const login_order& order) {
 
 enum class outcome { connected, failed, timed_out, stopped };
 
+// libpq passes through each of these states between two polls.
+void note_time(const PGconn* connection, login_times& times) {
+    const auto now = std::chrono::steady_clock::now();
+    const auto state = PQstatus(connection);
+    if (state == CONNECTION_BAD || state == CONNECTION_NEEDED || state == CONNECTION_STARTED)
+        return;
+    constexpr std::chrono::steady_clock::time_point never;
+    if (times.connected == never) times.connected = now;
+    if (state == CONNECTION_SSL_STARTUP || state == CONNECTION_MADE) return;
+    if (times.encrypted == never && PQsslInUse(const_cast<PGconn*>(connection)) != 0) {
+        times.encrypted = now;
+    }
+    if (state == CONNECTION_OK) times.done = now;
+}
+
 outcome drive(PGconn* connection, const login_order& order) {
     auto wanted = PGRES_POLLING_WRITING;
     for (;;) {
@@ -138,6 +153,7 @@ outcome drive(PGconn* connection, const login_order& order) {
         const auto slice = std::min<milliseconds>(left, milliseconds(200));
         if (poll(&entry, 1, static_cast<int>(slice.count())) <= 0) continue;
         wanted = PQconnectPoll(connection);
+        if (order.times != nullptr) note_time(connection, *order.times);
         if (wanted == PGRES_POLLING_OK) return outcome::connected;
         if (wanted == PGRES_POLLING_FAILED) return outcome::failed;
     }
@@ -352,6 +368,7 @@ login_result log_in(const login_order& order) {
     // Destroyed before the handle, which it points to.
     auto handle = start(order);
     if (handle == nullptr) return failed({"53200", "out of memory", {}, {}, false});
+    if (order.times != nullptr) order.times->resolved = std::chrono::steady_clock::now();
     PQsetErrorVerbosity(handle.get(), PQERRORS_VERBOSE);  // the only way to the SQLSTATE
     PQsetNoticeReceiver(handle.get(), &ignore_notice, nullptr);
     if (PQstatus(handle.get()) == CONNECTION_BAD) {
@@ -382,6 +399,35 @@ login_result log_in(const login_order& order) {
             break;
     }
     return failed({"57P01", "sluice is shutting down", {}, {}, true});
+}
+
+answer_row ask(const upstream_connection& connection, const std::string& sql,
+               std::chrono::steady_clock::time_point deadline) {
+    auto* handle = connection.handle.get();
+    answer_row out;
+    const auto lost = [&] {
+        out.sqlstate = "08006";
+        out.message = "the server did not answer";
+        return out;
+    };
+    login_order order;
+    order.deadline = deadline;
+    auto cancel_at = deadline;
+    if (PQsendQuery(handle, sql.c_str()) == 0) return lost();
+    for (;;) {
+        if (!await_result(order, connection, cancel_at)) return lost();
+        const result_ptr result(PQgetResult(handle), &PQclear);
+        if (result == nullptr) return out;
+        if (PQresultStatus(result.get()) == PGRES_TUPLES_OK) {
+            for (int i = 0; PQntuples(result.get()) > 0 && i < PQnfields(result.get()); ++i)
+                out.values.emplace_back(PQgetvalue(result.get(), 0, i));
+            continue;
+        }
+        const auto* code = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
+        const auto* text = PQresultErrorField(result.get(), PG_DIAG_MESSAGE_PRIMARY);
+        out.sqlstate = code == nullptr ? "08006" : code;
+        out.message = text == nullptr ? "the query failed" : text;
+    }
 }
 
 bool send_cancel(const cancel_target& target, std::chrono::steady_clock::time_point deadline) {

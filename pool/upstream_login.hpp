@@ -34,6 +34,14 @@ struct upstream_address {
 [[nodiscard]] std::optional<upstream_address> parse_address(const std::string& conninfo);
 [[nodiscard]] bool is_address(const std::string& conninfo);
 
+// When a login had got so far; what never came stays zero.
+struct login_times {
+    std::chrono::steady_clock::time_point resolved;   // addresses are known
+    std::chrono::steady_clock::time_point connected;  // TCP, or the unix socket
+    std::chrono::steady_clock::time_point encrypted;  // TLS; zero without
+    std::chrono::steady_clock::time_point done;
+};
+
 struct login_order {
     std::string conninfo;
     // Where the connection string is silent: keepalives, tcp_user_timeout.
@@ -42,6 +50,7 @@ struct login_order {
     std::vector<std::pair<std::string, std::string>> over;
     std::chrono::steady_clock::time_point deadline;
     const std::atomic<bool>* stop = nullptr;
+    login_times* times = nullptr;
     bool survey = false;  // look through the database's functions before anything else is done
 };
 
@@ -82,6 +91,15 @@ struct login_result {
 };
 
 [[nodiscard]] login_result log_in(const login_order& order);
+
+// The first row of a query's answer, for tools; null values are empty. Blocks.
+struct answer_row {
+    std::vector<std::string> values;
+    std::string sqlstate;  // not empty: it failed
+    std::string message;
+};
+[[nodiscard]] answer_row ask(const upstream_connection& connection, const std::string& sql,
+                             std::chrono::steady_clock::time_point deadline);
 
 // Reads libpq's verbose error text. Exposed for its tests.
 [[nodiscard]] login_failure read_failure(std::string_view text);
