@@ -520,7 +520,7 @@ reading app::read_now() {
 
 std::string app::render_status(bool with_statements) {
     std::optional<std::vector<pool::statement_total>> statements;
-    if (with_statements) statements.emplace();
+    if (with_statements) statements = service_->top_statements(shown_statements);
     return dashboard_.status(read_now(), unix_seconds(), std::move(statements));
 }
 

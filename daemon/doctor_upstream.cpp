@@ -106,6 +106,12 @@ bool examination::resolve() {
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
+    hints.ai_flags = AI_NUMERICHOST;  // an address needs no DNS
+    if (getaddrinfo(host.c_str(), nullptr, &hints, &found) == 0) {
+        freeaddrinfo(found);
+        return true;
+    }
+    hints.ai_flags = 0;
     const auto began = steady_clock::now();
     const int error = getaddrinfo(host.c_str(), nullptr, &hints, &found);
     const auto took = steady_clock::now() - began;

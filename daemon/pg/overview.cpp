@@ -194,7 +194,7 @@ void pg_service::describe(pool::overview& out) const {
     out.logging_in = logging_in.load();
     out.stats = stats_.report(totals());
     out.settings = view_of(from->settings());
-    if (statement_totals) out.queries = statement_totals();
+    out.queries = top_statements(shown_statements);
     describe_pools(*from, out);
     describe_names(*from, out);
     const auto clients = std::count_if(out.sockets.begin(), out.sockets.end(),

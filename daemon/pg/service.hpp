@@ -67,6 +67,9 @@ enum class admission {
     max_user_client_connections
 };
 
+// Top statements that SHOW QUERIES and the dashboard show.
+inline constexpr std::size_t shown_statements = 100;
+
 class pg_service {
   public:
     pg_service(std::shared_ptr<const directory> first, std::vector<net::worker*> workers,
@@ -175,8 +178,6 @@ class pg_service {
     pool::client_registry registry;
     passthrough_cache passthrough;
     pool_control orders{*this};
-    // The statements that took the most time, for SHOW QUERIES; from any thread.
-    std::function<std::vector<pool::statement_total>()> statement_totals;
     std::atomic<std::uint32_t> consoles{0};  // sessions of the admin console
     // Sockets, logged in or not, by worker.
     std::vector<std::atomic<std::uint32_t>> clients_on;
