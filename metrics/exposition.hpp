@@ -34,10 +34,10 @@ struct client_states {
 
 // How the last attempts to log in upstream went. Not on the page: the dashboard shows it.
 struct upstream_snapshot {
-    bool reached = false;    // a login succeeded and none has failed since
-    std::string sqlstate;    // of the last failure; empty: there was none
-    std::string message;     // and its text
-    double failed_at = 0;    // Unix time
+    bool reached = false;  // a login succeeded and none has failed since
+    std::string sqlstate;  // of the last failure; empty: there was none
+    std::string message;   // and its text
+    double failed_at = 0;  // Unix time
 };
 
 // One database and upstream user, over all workers.
