@@ -622,7 +622,7 @@ def test_log_settings_apply_at_once(make_sluice):
 CHOICES = {
     "log.level": "info", "log.format": "json", "postgres.auth_type": "trust",
     "pool_mode": "session", "session_state": "off", "kv.fsync": "always",
-    "postgres.tls.mode": "require", "kv.tls.mode": "require",
+    "postgres.tls.mode": "require", "kv.tls.mode": "require", "monitoring.tls.mode": "require",
 }
 LISTS = {"list of names": ["somebody"], "list of commands": ["flushall"],
          "list of numbers or `all`": [1, 2]}
@@ -645,6 +645,7 @@ def changed_value(key, kind, other):
     if kind == "choice":
         return CHOICES.get(key) or CHOICES[key.rsplit(".", 1)[-1]]
     values = {"duration": "7s", "number": 3, "size": "3MiB", "switch": None, "text": "select 1",
+              "secret text": "another",
               "number or `auto`": 3, "list of addresses": None, "mapping": None}
     assert kind in values, f"{key}: a value for type {kind!r} is missing in this test"
     return values[kind]
@@ -668,6 +669,9 @@ def test_every_key_of_the_reference_is_reloaded_as_it_says(make_sluice, pg, tmp_
         "kv.users": {"new": {"password": "x", "projects": "all"}},
         "kv.users.<name>.password": "another",
         "kv.protected_mode": False,
+        "monitoring.users": {"new": {"password": "x"}},
+        "monitoring.allow_anonymous": True,
+        "control_socket": str(tmp_path / "control"),
         "kv.directory": str(tmp_path / "other-store"),
         "kv.backup.directory": str(tmp_path / "backups"),
         "kv.backup.keep": 3,
@@ -676,12 +680,14 @@ def test_every_key_of_the_reference_is_reloaded_as_it_says(make_sluice, pg, tmp_
         "kv.listen": [f"127.0.0.1:{free_port()}"],
         "monitoring.listen": [f"127.0.0.1:{free_port()}"],
         "postgres.tls.client_ca": str(other_ca), "kv.tls.client_ca": str(other_ca),
+        "monitoring.tls.client_ca": str(other_ca),
     }
-    pairs = {f"{port}.tls": second for port in ("postgres", "kv")}
+    pairs = {f"{port}.tls": second for port in ("postgres", "kv", "monitoring")}
     sluice = make_sluice(
         workers=2, log={"level": "info"}, postgres={"tls": tls},
         kv={"listen": [f"127.0.0.1:{free_port()}"], "directory": str(tmp_path / "store"),
-            "tls": dict(tls), "users": {"app": {"password": "secret", "projects": "all"}}})
+            "tls": dict(tls), "users": {"app": {"password": "secret", "projects": "all"}}},
+        monitoring={"users": {"app": {"password": "secret"}}, "tls": {**tls, "mode": "disable"}})
     client = sluice.connect()
     base = sluice.config
     for key, kind, change in documented_keys():
