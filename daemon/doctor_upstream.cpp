@@ -256,8 +256,8 @@ void examination::compare_clocks(const pool::upstream_connection& connection) {
     const auto doubt = std::chrono::duration<double>(trip).count() / 2;
     const auto apart = there - here;
     std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%.3f s %s of this machine's", std::abs(apart),
-                  apart < 0 ? "behind" : "ahead");
+    std::snprintf(text.data(), text.size(), "%.3f s %s this machine's", std::abs(apart),
+                  apart < 0 ? "behind" : "ahead of");
     const auto found =
         "its clock is " + std::string(text.data()) + ", round trip " + milliseconds_text(trip);
     if (std::abs(apart) > tolerated_clock_seconds + doubt) {
