@@ -19,7 +19,7 @@ needs_honest_memory = pytest.mark.skipif(
     reason="the memory of this build says nothing")
 
 
-# Limits leave a MiB for the history that the dashboard keeps meanwhile.
+# Limits leave room for what appears once: the dashboard's history, what reads statements.
 class Growth:
     """How much the resident memory's peak grew inside the block."""
 
@@ -63,7 +63,7 @@ def test_row_of_a_gigabyte_adds_no_memory(make_sluice):
     with Growth(sluice) as growth:
         conn.send(wire.query("select repeat('x', 1000000000)"))
         skip_row(conn, 1_000_000_000)
-    assert growth.bytes < 2 * MiB, growth.bytes
+    assert growth.bytes < 4 * MiB, growth.bytes
     assert conn.query("select 1").value == "1"
 
 
@@ -79,7 +79,7 @@ def test_row_of_100_megabytes_over_tls_both_sides_adds_no_memory(make_sluice, pg
     with Growth(sluice) as growth:
         conn.send(wire.query("select repeat('x', 100000000)"))
         skip_row(conn, 100_000_000)
-    assert growth.bytes < 2 * MiB, growth.bytes
+    assert growth.bytes < 4 * MiB, growth.bytes
 
 
 @needs_honest_memory
@@ -92,7 +92,7 @@ def test_copy_out_of_300_megabytes_adds_no_memory(make_sluice):
         conn.recv_until("H")
         conn.drain_bytes(3000 * (5 + 100_001))
         assert conn.recv_until("Z").types == "cCZ"
-    assert growth.bytes < 2 * MiB, growth.bytes
+    assert growth.bytes < 4 * MiB, growth.bytes
 
 
 @needs_honest_memory
@@ -112,7 +112,7 @@ def test_copy_in_of_256_megabytes_adds_no_memory(make_sluice, table, piece):
             conn.sock.sendall(block)
         conn.send(wire.COPY_DONE)
         assert conn.recv_until("Z").tags == ["COPY 0"]
-    assert growth.bytes < 2 * MiB, growth.bytes
+    assert growth.bytes < 4 * MiB, growth.bytes
 
 
 @needs_honest_memory
@@ -181,7 +181,7 @@ def test_slow_reader_stops_the_sender(make_sluice, pg):
         for i in range(50):
             assert other.query(f"select {i}").value == str(i)
         assert [s for s in pg.sessions() if s["wait_event"] == "ClientWrite"]
-    assert growth.bytes < 2 * MiB, growth.bytes
+    assert growth.bytes < 4 * MiB, growth.bytes
     result = conn.recv_until("Z")
     assert len(result._of("D")) == 5000 and result.tags == ["SELECT 5000"]
 
@@ -238,7 +238,7 @@ def test_slow_server_stops_the_sender(make_sluice, make_fake):
                 time.sleep(0.01)
             assert sent < 64 * MiB, "nothing stops the sender"
         assert other.query("select 2").status == "I"
-    assert growth.bytes < 2 * MiB, growth.bytes
+    assert growth.bytes < 4 * MiB, growth.bytes
     go.set()
     conn.sock.setblocking(True)
     conn.settimeout(20)

@@ -495,6 +495,7 @@ def test_history_is_complete_and_bounded_with_many_pools(make_watched, pg):
         postgres={"databases": {name: {"url": url} for name in names}, "pool_size": 1,
                   "server_idle_timeout": "1s", "users": {"app": {"password": "app-secret-7Kq"}}})
     for name in names:
+        wire.eventually(lambda: pg.session_count() < 60, 20 * targets.SCALE, "room on the server")
         with psycopg.connect(sluice.dsn(database=name), autocommit=True) as conn:
             conn.execute("select 1")
     status = json.loads(sluice.http("/api/status")[2])
