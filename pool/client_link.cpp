@@ -414,7 +414,8 @@ void client_link::on_parse(message& m) {
         {owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
-// Only EXECUTE is looked into already. Without max_prepared_statements, names share one space.
+// For a Parse or a Describe: only EXECUTE is looked into already. Without max_prepared_statements,
+// names share one space.
 client_link::brought client_link::bring_for_parse(message& m, std::uint32_t hints,
                                                   std::string_view sql) {
     if (max_statements_ == 0) {
@@ -494,11 +495,19 @@ void client_link::on_describe(message& m) {
     if (m.body[0] == 'P') m.server->batch.may_change_shape = true;
     if (m.body[0] == 'S' && name.empty()) {
         if (defer_unnamed(m)) return;
+        if (unnamed_ != nullptr &&
+            bring_for_parse(m, unnamed_->hints, unnamed_->query) != brought::ready) {
+            return;
+        }
         bring_unnamed(m);
     }
-    if (m.body[0] != 'S' || name.empty() || max_statements_ == 0) {
-        return pass(m, owed_kind::describe);
+    const bool named = m.body[0] == 'S' && !name.empty();
+    if (named && max_statements_ == 0 &&
+        bring_prepared(m, prepared_hints_ | protocol::hint_named, {}, false, false) !=
+            brought::ready) {
+        return;
     }
+    if (!named || max_statements_ == 0) return pass(m, owed_kind::describe);
     if (defer_name(m)) return;
     const auto at = names_.find(name);
     if (at == names_.end()) {
@@ -506,9 +515,10 @@ void client_link::on_describe(message& m) {
                             "prepared statement \"" + std::string(name) + "\" does not exist");
     }
     if (defer_for(m, at->second.what->id)) return;
+    const auto what = at->second.what;
+    if (bring_for_parse(m, at->second.hints, what->query) != brought::ready) return;
     m.server->batch.recording = false;
     at->second.described = true;
-    const auto what = at->second.what;
     bring_statement(m, what);
     pass_renamed(m, 1, name, what->server_name, owed_kind::describe, what->id);
 }

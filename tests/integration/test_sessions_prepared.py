@@ -378,6 +378,24 @@ def test_named_statements_that_execute(small):
 
 
 @pooled_only
+@pytest.mark.parametrize("name", ["", "s"])
+def test_described_in_a_batch_of_its_own(small, name):
+    """psql's gdesc: Parse and Sync, then Describe and Sync; others have the connection between."""
+    client, other = small.client(), small.client()
+    client.q("PREPARE p AS SELECT 1 AS a")
+    for _ in range(3):
+        client.conn.run(P(name, "EXECUTE p"), S)
+        other.try_q("DEALLOCATE ALL")
+        other.q("PREPARE p AS SELECT 'x' AS b, 'y' AS c")
+        described = client.conn.run(wire.describe("S", name), S)
+        assert [wire.column_names(m.body) for m in described.messages if m.type == "T"] == [["a"]]
+        other.q("DEALLOCATE p")
+        described = client.conn.run(wire.describe("S", name), S)
+        assert [wire.column_names(m.body) for m in described.messages if m.type == "T"] == [["a"]]
+        client.conn.run(wire.close("S", name), S)
+
+
+@pooled_only
 def test_names_of_the_poolers_own_are_refused(small):
     client, other = small.client(), small.client()
     other.conn.run(P("s", "SELECT 'secret'"), S)
