@@ -30,7 +30,7 @@ void examine_certificate(const std::string& what, const config::tls_settings& tl
                          doctor_report& report) {
     if (tls.mode == config::tls_mode::disable) return;
     try {
-        (void)net::tls_context(tls, !tls.client_ca.empty());
+        (void)net::tls_context(tls);
     } catch (const std::exception& error) {
         report.fail(what, error.what(), "TLS clients cannot be served without it");
         return;

@@ -125,6 +125,8 @@ class client {
     std::shared_ptr<const access_list> access;  // that `who` is in
     const user* who = nullptr;                  // null: has to authenticate
     bool is_control = false;                    // came by the control socket: may do everything
+    // Names that its certificate speaks for; not set without TLS.
+    std::optional<std::vector<std::string>> certificate_names;
     int version = 2;
     project_id selected = 0;
     bool select_was_refused = false;

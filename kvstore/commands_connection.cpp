@@ -1,6 +1,8 @@
 // What a connection says about itself: HELLO, AUTH, SELECT, PING, ECHO, QUIT, RESET.
 // CLIENT is in commands_client.cpp.
 
+#include <algorithm>
+
 #include "kvstore/client.hpp"
 #include "kvstore/numbers.hpp"
 
@@ -14,6 +16,13 @@ constexpr std::string_view wrong_password =
     "WRONGPASS invalid username-password pair or user is disabled.";
 
 enum class login { in, refused, again };
+
+// tls.mode verify-full: a certificate speaks for one user.
+bool certificate_is_of_another(const call& c, std::string_view name) {
+    const auto& names = c.self.certificate_names;
+    return c.in.settings->tls.mode == config::tls_mode::verify_full && names.has_value() &&
+           std::find(names->begin(), names->end(), name) == names->end();
+}
 
 // Checks the password; a slow check is done on another thread, and the command comes again.
 login log_in(call& c, std::string_view name, std::string_view password) {
@@ -34,7 +43,7 @@ login log_in(call& c, std::string_view name, std::string_view password) {
             self.pending->error.empty() ? access_list::answer::right : access_list::answer::wrong;
         self.pending.reset();
     }
-    if (answer == access_list::answer::wrong) {
+    if (answer == access_list::answer::wrong || certificate_is_of_another(c, name)) {
         c.in.counts.auth_failures.add();
         c.out.error(wrong_password);
         return login::refused;

@@ -412,8 +412,7 @@ void monitoring_server::core::configure(const config::monitoring_settings& setti
 std::shared_ptr<const net::tls_context> monitoring_server::load_tls(
     const config::monitoring_settings& settings) {
     if (settings.tls.mode == config::tls_mode::disable) return nullptr;
-    auto made =
-        std::make_shared<const net::tls_context>(settings.tls, !settings.tls.client_ca.empty());
+    auto made = std::make_shared<const net::tls_context>(settings.tls);
     SSL_CTX_set_alpn_select_cb(made->get(), &select_http, nullptr);
     return made;
 }

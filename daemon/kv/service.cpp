@@ -56,7 +56,7 @@ kvstore::time_ms wall_clock_ms() {
 
 std::shared_ptr<const net::tls_context> kv_service::load_tls(const config::kv_settings& settings) {
     if (settings.tls.mode == config::tls_mode::disable) return nullptr;
-    return std::make_shared<const net::tls_context>(settings.tls, false);
+    return std::make_shared<const net::tls_context>(settings.tls);
 }
 
 kv_service::kv_service(const config::kv_settings& settings, std::string config_file,

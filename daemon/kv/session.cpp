@@ -123,6 +123,9 @@ bool kv_session::settle_tls() {
 
 void kv_session::on_bytes() {
     if (!settle_tls()) return;
+    if (const auto* tls = stream_.tls(); tls != nullptr && !client_.certificate_names.has_value()) {
+        client_.certificate_names = tls->peer_names();
+    }
     set_deadline();
     auto& counts = service_.room_of(home_).counts;
     counts.bytes_received.add(stream_.bytes_in() - counted_in_);

@@ -29,7 +29,7 @@ void require(bool fine, const char* key, const std::string& file, const char* le
 
 }  // namespace
 
-tls_context::tls_context(const config::tls_settings& settings, bool client_certificates)
+tls_context::tls_context(const config::tls_settings& settings)
     : context_(SSL_CTX_new(TLS_server_method())) {
     ERR_clear_error();
     auto* context = context_.get();
@@ -50,8 +50,6 @@ tls_context::tls_context(const config::tls_settings& settings, bool client_certi
         require(SSL_CTX_load_verify_locations(context, settings.client_ca.c_str(), nullptr) == 1,
                 "client_ca", settings.client_ca);
         SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(settings.client_ca.c_str()));
-    }
-    if (client_certificates) {
         const bool needed = settings.mode == config::tls_mode::verify_ca ||
                             settings.mode == config::tls_mode::verify_full;
         SSL_CTX_set_verify(

@@ -27,8 +27,9 @@ struct tls_file_error : std::runtime_error {
 
 class tls_context {
   public:
-    // Throws tls_file_error.
-    tls_context(const config::tls_settings& settings, bool client_certificates);
+    // With settings.client_ca peers are asked for a certificate, and must show one if the mode
+    // says so. Throws tls_file_error.
+    explicit tls_context(const config::tls_settings& settings);
 
     [[nodiscard]] SSL_CTX* get() const noexcept { return context_.get(); }
     // tls-server-end-point channel binding (RFC 5929); empty if the certificate has none.

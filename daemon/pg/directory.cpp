@@ -25,7 +25,7 @@ directory::directory(config::settings settings, const directory* before)
     const auto& tls = settings_.postgres.tls;
     if (tls.mode != config::tls_mode::disable) {
         try {
-            tls_ = std::make_unique<net::tls_context>(tls, !tls.client_ca.empty());
+            tls_ = std::make_unique<net::tls_context>(tls);
         } catch (const net::tls_file_error& error) {
             throw unusable_settings(std::string("postgres.") + error.what(),
                                     "postgres.tls." + error.key, error.problem);

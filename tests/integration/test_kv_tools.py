@@ -274,6 +274,37 @@ def test_tls_client_that_writes_all_before_it_reads(tls_kv):
     assert conn.read_many(10000) == [b"v" * 1000] * 10000
 
 
+@pytest.fixture
+def certified_kv(make_kv, server_certificates, authority):
+    """certified_kv(mode): with users alice and bob, and connections that show a certificate."""
+    certificate, key = server_certificates["first"]
+
+    def make(mode):
+        users = {name: {"password": f"of {name}", "projects": "all"} for name in ("alice", "bob")}
+        return make_kv(kv={"users": users, "tls": {
+            "mode": mode, "certificate": str(certificate), "key": str(key),
+            "client_ca": str(authority.ca)}})
+    return make
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_certificates_of_clients_are_asked_for(certified_kv, mode, authority, server_certificates):
+    kv = certified_kv(mode)
+    kv.tls = client_context(authority.ca)
+    with pytest.raises(OSError):
+        kv.connect().call("PING")
+    kv.tls = client_context(authority.ca, server_certificates["alice"])
+    assert kv.connect().call("AUTH", "alice", "of alice") == "OK"
+    conn = kv.connect()
+    assert conn.call("AUTH", "alice", "of bob").startswith("WRONGPASS")
+    if mode == "verify-ca":
+        assert conn.call("AUTH", "bob", "of bob") == "OK"
+    else:
+        assert conn.call("AUTH", "bob", "of bob").startswith("WRONGPASS")
+        assert conn.call("HELLO", 3, "AUTH", "bob", "of bob").startswith("WRONGPASS")
+        assert conn.call("GET", "a").startswith("NOAUTH")
+
+
 # ---- redis-benchmark ----------------------------------------------------------------------------
 
 
