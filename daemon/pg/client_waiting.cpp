@@ -165,6 +165,12 @@ void client_session::notify_waiting(net::clock_time now) {
 // The client is out of the queue and gets an error in place of a server connection.
 void client_session::refuse_waiting(const protocol::error_report& error) {
     waiting_ = false;
+    service_.log.warning("client got no server connection", {{"database", pool_->database},
+                                                             {"user", pool_->user},
+                                                             {"client", process_id_},
+                                                             {"from", peer_},
+                                                             {"sqlstate", error.sqlstate},
+                                                             {"why", error.message}});
     if (phase_ == phase::welcome) {
         auto last = error;
         last.severity = "FATAL";

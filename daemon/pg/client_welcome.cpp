@@ -64,6 +64,11 @@ void client_session::logged_in() {
         service_.admit_client(from, login_->target(), request.database, request.user);
     if (verdict != admission::granted) {
         service_.counters(home_).clients_refused.add();
+        service_.log.warning("client refused", {{"database", request.database},
+                                                {"user", request.user},
+                                                {"from", peer_},
+                                                {"sqlstate", "53300"},
+                                                {"why", refusal_of(verdict)}});
         return fail({.severity = "FATAL",
                      .sqlstate = "53300",
                      .message = refusal_of(verdict),

@@ -85,6 +85,27 @@ def test_wrong_password_is_logged_with_user_and_address_and_no_secret(make_sluic
     assert "wrong-secret-1" not in sluice.log
 
 
+@pytest.mark.parametrize("limit", ["max_db_client_connections", "max_user_client_connections"])
+def test_client_beyond_a_limit_is_logged(make_sluice, limit):
+    sluice = make_sluice(postgres={limit: 1}, log={"level": "warning"})
+    first = sluice.connect()
+    with pytest.raises(wire.PgError):
+        sluice.connect()
+    assert "client refused" in sluice.log and limit in sluice.log and "53300" in sluice.log
+    assert first.query("select 1").value == "1"
+
+
+def test_client_that_waited_too_long_is_logged(make_sluice):
+    sluice = make_sluice(postgres={"pool_size": 1, "query_wait_timeout": "200ms"},
+                         log={"level": "warning"})
+    holder, other = sluice.connect(), sluice.connect()
+    holder.query("begin")
+    with pytest.raises(wire.PgError):
+        other.query("select 'the text'")
+    (line,) = [one for one in lines(sluice) if "no server connection" in one]
+    assert "query_wait_timeout" in line and "53300" in line and "the text" not in sluice.log
+
+
 def test_names_from_the_network_cannot_forge_a_line(make_sluice):
     sluice = make_sluice(log={"level": "debug", "format": "text"})
     with pytest.raises(wire.PgError):
