@@ -69,6 +69,7 @@ class app final : public monitoring_source, public control {
     int run();
 
     void reload(std::function<void(const reload_result&)> done) override;
+    void set(config::assignment what, std::function<void(const reload_result&)> done) override;
     void shut_down(shutdown_mode mode) override;
 
   private:
@@ -283,6 +284,12 @@ void app::on_signal(int number) {
 void app::reload(std::function<void(const reload_result&)> done) {
     boost::asio::post(
         io_, [this, done = std::move(done)]() mutable { reloader_->start(std::move(done)); });
+}
+
+void app::set(config::assignment what, std::function<void(const reload_result&)> done) {
+    boost::asio::post(io_, [this, what = std::move(what), done = std::move(done)]() mutable {
+        reloader_->set(std::move(what), std::move(done));
+    });
 }
 
 void app::shut_down(shutdown_mode mode) {

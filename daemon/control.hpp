@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "config/assign.hpp"
+
 namespace sluice::daemon {
 
 struct reload_result {
@@ -20,6 +22,8 @@ enum class shutdown_mode { wait_for_servers, wait_for_clients, immediate };
 class control {
   public:
     virtual void reload(std::function<void(const reload_result&)> done) = 0;
+    // One setting, until the file is read again.
+    virtual void set(config::assignment what, std::function<void(const reload_result&)> done) = 0;
     virtual void shut_down(shutdown_mode mode) = 0;
 
   protected:

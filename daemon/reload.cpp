@@ -56,9 +56,10 @@ std::string joined(const std::vector<std::string>& keys) {
 
 }  // namespace
 
-reload_plan prepare_reload(const std::string& file, const config::environment& env,
-                           const directory& running) {
-    auto loaded = config::load_file(file, env, pool::is_address);
+namespace {
+
+// `file` is named where something is wrong.
+reload_plan prepare(const std::string& file, config::loaded loaded, const directory& running) {
     const auto& before = running.settings();
     refuse_emptiness(file, loaded, before);
     reload_plan plan;
@@ -95,6 +96,17 @@ reload_plan prepare_reload(const std::string& file, const config::environment& e
     return plan;
 }
 
+}  // namespace
+
+reload_plan prepare_reload(const std::string& file, const config::environment& env,
+                           const directory& running) {
+    return prepare(file, config::load_file(file, env, pool::is_address), running);
+}
+
+reload_plan prepare_set(const config::assignment& what, const directory& running) {
+    return prepare("SET", {config::with(running.settings(), what), {}, {}}, running);
+}
+
 reloader::reloader(boost::asio::io_context& main, logger& log, std::string file,
                    std::shared_ptr<const directory> running, apply_call apply)
     : main_(main),
@@ -104,37 +116,55 @@ reloader::reloader(boost::asio::io_context& main, logger& log, std::string file,
       apply_(std::move(apply)) {}
 
 void reloader::start(done_call done) {
-    if (stopped_) return done({is_ending, {}, {}});
-    next_.push_back(std::move(done));
-    if (current_.empty()) begin();
+    const bool follows = !next_.empty() && !next_.back().set.has_value();
+    if (!follows) return add({std::nullopt, {std::move(done)}});
+    next_.back().done.push_back(std::move(done));
+}
+
+void reloader::set(config::assignment what, done_call done) {
+    add({std::move(what), {std::move(done)}});
+}
+
+void reloader::add(request what) {
+    if (stopped_) return what.done.front()({is_ending, {}, {}});
+    next_.push_back(std::move(what));
+    if (!current_.has_value()) begin();
 }
 
 void reloader::stop() {
     stopped_ = true;
-    for (auto& done : std::exchange(next_, {}))
-        done({is_ending, {}, {}});
+    for (auto& one : std::exchange(next_, {})) {
+        for (auto& done : one.done)
+            done({is_ending, {}, {}});
+    }
 }
 
 void reloader::begin() {
-    current_ = std::exchange(next_, {});
-    // systemd waits for the one that it asked for, and for its end, whatever comes of it.
-    systemd::notify_reloading();
-    if (file_.empty()) {
-        log_.info("nothing to reload: there is no configuration file");
-        return finish({no_file, {}, {}}, "serving");
+    current_ = std::move(next_.front());
+    next_.pop_front();
+    if (!current_->set.has_value()) {
+        // systemd waits for the one that it asked for, and for its end, whatever comes of it.
+        systemd::notify_reloading();
+        if (file_.empty()) {
+            log_.info("nothing to reload: there is no configuration file");
+            return finish({no_file, {}, {}}, "serving");
+        }
     }
-    thread_.run([this] { read_file(); });
+    thread_.run([this] { prepare(); });
 }
 
-// On the thread. running_ changes only between two of these.
-void reloader::read_file() {
+// On the thread. current_ and running_ change only between two of these.
+void reloader::prepare() {
+    const auto& set = current_->set;
     try {
         auto plan = std::make_shared<const reload_plan>(
-            prepare_reload(file_, config::process_environment(), *running_));
+            set.has_value() ? prepare_set(*set, *running_)
+                            : prepare_reload(file_, config::process_environment(), *running_));
         boost::asio::post(main_, [this, plan] { put_in_force(*plan); });
     } catch (const std::exception& error) {
         boost::asio::post(main_, [this, why = std::string(error.what())] {
-            log_.error("configuration not reloaded", {{"why", why}});
+            if (!current_->set.has_value())
+                log_.error("configuration not reloaded", {{"why", why}});
             finish({why, {}, {}}, "serving; the last reload failed");
         });
     }
@@ -150,17 +180,23 @@ void reloader::put_in_force(const reload_plan& plan) {
         log_.warning("setting needs a restart",
                      {{"key", key}, {"hint", "sluice upgrade applies it and drops no client"}});
     }
-    log_.info("configuration reloaded",
-              {{"changed", plan.changed.live.size()}, {"keys", joined(plan.changed.live)}});
+    const auto keys = joined(plan.changed.live);
+    if (current_->set.has_value()) {
+        log_.info("setting changed until the next reload", {{"keys", keys}});
+    } else {
+        log_.info("configuration reloaded",
+                  {{"changed", plan.changed.live.size()}, {"keys", keys}});
+    }
     finish({{}, plan.changed.live, plan.changed.restart}, "serving");
 }
 
 void reloader::finish(const reload_result& result, const char* status) {
+    const auto ended = std::exchange(current_, std::nullopt);
     // When the daemon ends, systemd has been told that.
-    if (!stopped_) systemd::notify_ready(status);
-    for (auto& done : std::exchange(current_, {}))
+    if (!stopped_ && !ended->set.has_value()) systemd::notify_ready(status);
+    for (const auto& done : ended->done)
         done(result);
-    if (!next_.empty() && current_.empty()) begin();
+    if (!next_.empty() && !current_.has_value()) begin();
 }
 
 }  // namespace sluice::daemon

@@ -1,16 +1,19 @@
-// Reading the configuration file again while the daemon runs (docs/reload.md). What the file asks
-// for is made ready on a thread of its own, so that a mistake changes nothing and slow upstream
-// logins hold nothing up, and is put in force on the main thread.
-// Reloads come one after the other: those asked for while one runs become one more after it, which
-// reads what the file holds by then. Owned by the app; its calls belong on the main thread.
+// Reading the configuration file again while the daemon runs (docs/reload.md), and changing single
+// settings until then. What is asked for is made ready on a thread of its own, so that a mistake
+// changes nothing and slow upstream logins hold nothing up, and is put in force on the main thread.
+// Changes come one after the other: reloads asked for while one runs become one more after it,
+// which reads what the file holds by then. Owned by the app; its calls belong on the main thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "config/assign.hpp"
 #include "config/diff.hpp"
 #include "config/environment.hpp"
 #include "config/schema.hpp"
@@ -37,6 +40,9 @@ struct reload_plan {
 [[nodiscard]] reload_plan prepare_reload(const std::string& file, const config::environment& env,
                                          const directory& running);
 
+// The same for one setting. Throws config::config_error, whose file is SET.
+[[nodiscard]] reload_plan prepare_set(const config::assignment& what, const directory& running);
+
 class reloader {
   public:
     using done_call = std::function<void(const reload_result&)>;
@@ -49,12 +55,19 @@ class reloader {
 
     // `done` is called once, unless the daemon ends before.
     void start(done_call done);
+    void set(config::assignment what, done_call done);
     // The daemon is ending: no more of them.
     void stop();
 
   private:
+    struct request {
+        std::optional<config::assignment> set;  // not set: the file is read
+        std::vector<done_call> done;            // who asked
+    };
+
+    void add(request what);
     void begin();
-    void read_file();
+    void prepare();
     void put_in_force(const reload_plan& plan);
     void finish(const reload_result& result, const char* status);
 
@@ -63,8 +76,8 @@ class reloader {
     std::string file_;
     std::shared_ptr<const directory> running_;
     apply_call apply_;
-    std::vector<done_call> current_;  // who asked for the one that runs
-    std::vector<done_call> next_;
+    std::optional<request> current_;
+    std::deque<request> next_;
     bool stopped_ = false;
     helpers thread_{1};
 };

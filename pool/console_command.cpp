@@ -379,6 +379,10 @@ console_command parse_one(const tokens& all, std::string_view whole) {
             out = parse_select(all);
         } else if (first == "set") {
             out = parse_set(all);
+        } else if (joined(all, 0) == "reset queries") {  // PostgreSQL's RESET is for drivers
+            out.emplace();
+            out->verb = console_verb::reset_queries;
+            out->tag = "RESET";
         } else if (const auto* known = find(verbs, first)) {
             out = parse_verb(*known, all);
         }

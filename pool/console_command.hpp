@@ -51,6 +51,7 @@ enum class console_verb : std::uint8_t {
     rollback,
     show,
     set,
+    reset_queries,
     reload,
     pause,
     resume,

@@ -83,6 +83,8 @@ std::string console_help() {
            "\tSHOW PEERS|PEER_POOLS|LISTS|SOCKETS|ACTIVE_SOCKETS|MEM|STATE\n"
            "\tSHOW DNS_HOSTS|DNS_ZONES\n"
            "\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS\n"
+           "\tSET <key> = <value>\n"
+           "\tRESET QUERIES\n"
            "\tRELOAD\n"
            "\tPAUSE [<db>]\n"
            "\tRESUME [<db>]\n"

@@ -90,4 +90,23 @@ std::vector<pool::setting_view> view_of(const config::settings& settings) {
     return out;
 }
 
+std::optional<config::assignment> assignment_of(const std::string& name, const std::string& value) {
+    const auto wanted = name == "default_pool_size" ? std::string("pool_size") : name;
+    const auto full = std::string(prefix) + wanted;
+    const auto rows = config::global_fields();
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& one) {
+        return one.key == wanted || one.key == full;
+    });
+    if (row == rows.end()) return std::nullopt;
+    config::assignment out{std::string(row->key), value};
+    const bool is_number =
+        !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
+    if (row->type == "switch" && (value == "0" || value == "1")) {
+        out.value = value == "1" ? "true" : "false";
+    } else if (name == "tcp_user_timeout" && is_number) {
+        out.value += "ms";
+    }
+    return out;
+}
+
 }  // namespace sluice::daemon

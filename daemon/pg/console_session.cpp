@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <charconv>
 
-#include "config/fields.hpp"
 #include "daemon/control.hpp"
 #include "daemon/pg/client_session.hpp"
+#include "daemon/pg/config_view.hpp"
 #include "daemon/pg/overview.hpp"
 #include "daemon/pg/service.hpp"
 #include "pool/console_shows.hpp"
@@ -28,15 +28,6 @@ std::string lower(std::string text) {
         if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
     }
     return text;
-}
-
-// The full key that somebody may mean who has PgBouncer's names in mind; "" if there is none.
-std::string yaml_key(const std::string& key) {
-    const auto wanted = key == "default_pool_size" ? std::string("pool_size") : key;
-    for (const auto& row : config::global_fields()) {
-        if (row.key == wanted || row.key == "postgres." + wanted) return std::string(row.key);
-    }
-    return {};
 }
 
 std::string listed(const std::vector<std::string>& keys) {
@@ -141,13 +132,13 @@ void console_session::run(const pool::console_command& command) {
         default:
             break;
     }
-    if (role_ != console_role::admin) {
-        return done(console_answer::error("42501", "admin access needed",
-                                          "postgres.admin_users names who has it."));
-    }
+    if (role_ != console_role::admin) return lacks_rights();
     service_.log.info("admin command",
                       {{"command", command.tag}, {"argument", command.argument}, {"user", user_}});
     switch (command.verb) {
+        case console_verb::reset_queries:
+            service_.reset_top_statements();
+            return done();
         case console_verb::reload:
             return reload();
         case console_verb::shutdown:
@@ -251,20 +242,38 @@ void console_session::show(pool::show_kind what) {
                     }));
 }
 
-// Drivers set what they set of every server: nothing here depends on it.
 void console_session::set(const pool::console_command& command) {
-    if (const auto key = yaml_key(command.argument); !key.empty()) {
-        if (role_ != console_role::admin) {
-            return done(console_answer::error("42501", "admin access needed",
-                                              "postgres.admin_users names who has it."));
-        }
-        return done(
-            console_answer::error("0A000", "SET cannot change " + key,
-                                  "Change " + key + " in the configuration file, and RELOAD."));
+    auto what = assignment_of(command.argument, command.value);
+    if (!what.has_value()) {  // drivers set what they set of every server
+        console_answer out;
+        out.notices.push_back({"SET ignored", {}});
+        return done(std::move(out));
     }
-    console_answer out;
-    out.notices.push_back({"SET ignored", {}});
-    done(std::move(out));
+    if (role_ != console_role::admin) return lacks_rights();
+    if (service_.whole == nullptr) return done(console_answer::error("0A000", "nothing to set"));
+    service_.log.info("admin command",
+                      {{"command", "SET"}, {"argument", what->key}, {"user", user_}});
+    service_.whole->set(
+        std::move(*what),
+        back_here<reload_result>([](console_session& self, const reload_result& result) {
+            if (!result.error.empty()) {
+                return self.done(console_answer::error(
+                    "22023", "SET failed, the configuration in force is unchanged",
+                    "SHOW CONFIG lists the settings, and which can change.", result.error));
+            }
+            console_answer out;
+            if (!result.changed.empty()) {
+                out.notices.push_back({"in force until the next RELOAD, upgrade or restart: " +
+                                           listed(result.changed),
+                                       {}});
+            }
+            self.done(std::move(out));
+        }));
+}
+
+void console_session::lacks_rights() {
+    done(console_answer::error("42501", "admin access needed",
+                               "postgres.admin_users names who has it."));
 }
 
 void console_session::reload() {

@@ -45,6 +45,7 @@ class console_session {
     void run_order(const pool::console_command& command);
     void show(pool::show_kind what);
     void set(const pool::console_command& command);
+    void lacks_rights();
     void reload();
     void shut_down(const std::string& mode);
     void kill_client(const std::string& id);

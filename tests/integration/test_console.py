@@ -306,10 +306,53 @@ def test_unknown_commands_do_not_end_the_connection(make):
     assert error_of(conn, "SHOW FDS")["C"] == "0A000"
     assert error_of(conn, "PAUSE nowhere")["M"] == "no such database: nowhere"
     assert error_of(conn, "DISABLE pgbouncer")["C"] == "55000"
-    problem = error_of(conn, "SET query_wait_timeout = 5")
-    assert "postgres.query_wait_timeout" in problem["H"] and "RELOAD" in problem["H"]
     result = conn.query("SET extra_float_digits = 3; SHOW VERSION")
     assert result.tags == ["SET", "SHOW"] and result.notices[0]["M"] == "SET ignored"
+
+
+def test_set_changes_a_setting_until_the_file_is_read_again(make):
+    sluice = make(pool_size=1, query_wait_timeout=5)
+    conn = console(sluice)
+    clients = [sluice.connect() for _ in range(3)]
+    clients[0].query("begin")
+
+    def value(key):
+        return only(table(conn, "SHOW CONFIG"), key=key)["value"]
+
+    result = conn.query("SET default_pool_size = 2")
+    assert result.tags == ["SET"] and "postgres.pool_size" in result.notices[0]["M"]
+    assert value("default_pool_size") == "2"
+    clients[1].query("begin")  # at once: there is room for two
+    assert not conn.query("SET query_wait_timeout TO '0.2'").errors
+    assert value("query_wait_timeout") == "0.200"
+    assert error_of(clients[2], "select 1")["M"] == "query_wait_timeout"
+    for bad, says in (("SET default_pool_size = many", "many"), ("SET workers = 2", "restart"),
+                      ("SET pool_mode = magic", "transaction"),
+                      ("SET kv.fsync = sometimes", "kv.fsync"),
+                      ("SET work_mem = 5", None)):
+        if says is None:
+            assert conn.query(bad).notices[0]["M"] == "SET ignored"
+            continue
+        problem = error_of(conn, bad)
+        assert problem["C"] == "22023" and says in problem["D"], problem
+    assert value("default_pool_size") == "2"
+    assert not conn.query("SET admin_users = 'alice, carol'").errors
+    assert value("admin_users") == "alice, carol"
+    assert conn.query("SET pool_size = 3; RELOAD").tags == ["SET", "RELOAD"]
+    assert (value("default_pool_size"), value("query_wait_timeout")) == ("1", "5")
+    for client in clients[:2]:
+        assert client.query("commit; select 1").value == "1"
+
+
+def test_reset_queries_begins_again(make):
+    sluice = make()
+    conn = console(sluice)
+    sluice.connect().query("select 1 as counted")
+    eventually(lambda: "counted" in str(conn.query("SHOW QUERIES").rows), 10, "it is shown")
+    assert conn.query("RESET QUERIES").tags == ["RESET"]
+    assert "counted" not in str(conn.query("SHOW QUERIES").rows)
+    assert conn.query("RESET ALL").tags == ["RESET"]
+    assert error_of(console(sluice, "bob"), "RESET QUERIES")["C"] == "42501"
 
 
 def test_bytes_at_random_end_nothing_but_the_connection(make, rng: random.Random):
