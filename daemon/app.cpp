@@ -124,6 +124,7 @@ class app final : public monitoring_source, public control {
     net::clock_time kv_due_ = net::clock_time::max();
     net::clock_time last_log_tick_{};
     bool ending_ = false;
+    bool is_upgrading_ = false;
     bool handed_over_ = false;  // a successor serves
     bool told_to_end_ = false;
     int exit_code_ = 0;
@@ -328,7 +329,8 @@ void app::upgrade_now(const std::shared_ptr<control_socket::answer>& asker) {
         if (asker != nullptr) asker->fail(why);
     };
     if (ending_) return refuse("this process is ending");
-    if (upgrade_->is_busy()) return refuse("an upgrade is under way already");
+    if (is_upgrading_) return refuse("an upgrade is under way already");
+    is_upgrading_ = true;
     log_.info("upgrade begins");
     upgrade::outside calls;
     calls.progress = [this, asker](const std::string& line) {
@@ -349,7 +351,8 @@ void app::upgrade_now(const std::shared_ptr<control_socket::answer>& asker) {
         if (!result.error.empty()) {
             log_.error("upgrade failed; this process serves on", {{"why", result.error}});
         }
-        boost::asio::post(io_, [asker, result] {
+        boost::asio::post(io_, [this, asker, result] {
+            is_upgrading_ = false;
             if (asker == nullptr) return;
             if (!result.error.empty()) return asker->fail(result.error);
             asker->done();
@@ -398,7 +401,7 @@ void app::tell_status(control_socket::answer& asker) {
     std::uint32_t clients = 0;
     for (const auto& count : service_->clients_on)
         clients += count.load();
-    asker.say("state", ending_ ? "draining" : upgrade_->is_busy() ? "upgrading" : "serving");
+    asker.say("state", ending_ ? "draining" : is_upgrading_ ? "upgrading" : "serving");
     asker.say("process", std::to_string(getpid()));
     asker.say("version", version);
     asker.say("postgres-clients", std::to_string(clients));
@@ -407,7 +410,7 @@ void app::tell_status(control_socket::answer& asker) {
 
 // True: everything has been closed.
 bool app::check_shutdown(net::clock_time now) {
-    if (!ending_ || upgrade_->is_busy()) return false;
+    if (!ending_ || is_upgrading_) return false;  // who asked for the upgrade is to hear of it
     std::uint32_t left = 0;
     for (const auto& count : service_->clients_on)
         left += count.load();

@@ -112,7 +112,8 @@ void control_socket::end() {
     stop();
     error_code ignored;
     for (const auto& one : answers_) {
-        if (const auto open = one.lock()) open->socket_.close(ignored);
+        const auto open = one.lock();
+        if (open != nullptr && !open->is_over_) open->socket_.close(ignored);
     }
 }
 

@@ -48,7 +48,7 @@ class control_socket {
     control_socket(boost::asio::io_context& io, const net::bound_socket& on, handler on_command);
     // Accepts nobody any more; answers go on.
     void stop();
-    // They end too.
+    // Whoever has not got an answer gets none; the last words of the others still go out.
     void end();
 
   private:

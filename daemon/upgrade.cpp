@@ -102,7 +102,6 @@ void upgrade::start(const config::settings& settings, outside calls) {
     if (thread_.joinable()) thread_.join();
     calls_ = std::move(calls);
     abandoned_ = false;
-    busy_ = true;
     thread_ = std::thread([this, settings] { run(settings); });
 }
 
@@ -121,7 +120,6 @@ void upgrade::run(const config::settings& settings) {
     upgrade_result out;
     out.error = hand_over(settings, out);
     const bool serves = out.error.empty();
-    busy_ = false;
     calls_.done(out);
     if (serves) serve_successor();
     const std::lock_guard lock(mutex_);

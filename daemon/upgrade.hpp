@@ -53,8 +53,6 @@ class upgrade {
     ~upgrade() { stop(); }
 
     void start(const config::settings& settings, outside calls);
-    // Until done() is about to be called.
-    [[nodiscard]] bool is_busy() const noexcept { return busy_.load(); }
     // The successor is not wanted any more: before it serves, it is killed.
     void abandon();
     void stop();
@@ -78,7 +76,6 @@ class upgrade {
     outside calls_;
     std::mutex mutex_;  // of what channel_ points to; the thread alone changes it
     std::unique_ptr<handover_channel> channel_;
-    std::atomic<bool> busy_{false};
     std::atomic<bool> abandoned_{false};
     std::thread thread_;
 };
