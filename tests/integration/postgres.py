@@ -1,6 +1,9 @@
 """A private PostgreSQL for one test run: a temporary directory, a free port."""
 
+import errno
+import fcntl
 import glob
+import itertools
 import os
 import pwd
 import shutil
@@ -26,24 +29,32 @@ def binaries():
     return Path(os.environ.get("SLUICE_TEST_PGBIN", found[-1]))
 
 
-_handed_out = set()
+def _own_ports():
+    """Ports that neither another run of the tests takes nor the kernel gives to a client."""
+    for first in range(10000, 30000, 2000):
+        try:
+            lock = open(Path(tempfile.gettempdir()) / f"sluice-test-ports-{first}.lock", "w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends
+        except (BlockingIOError, PermissionError):
+            continue
+        return lock, itertools.cycle(range(first, first + 2000))
+    raise RuntimeError("ten runs of the tests at once are too many")
+
+
+_ports_lock, _ports = _own_ports()
 
 
 def free_port():
     """A port that nothing uses on 127.0.0.1 (and, if there is IPv6, on ::1)."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port in _handed_out:
-            continue
+    for port in _ports:
         try:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
             with socket.socket(socket.AF_INET6) as probe:
                 probe.bind(("::1", port))
         except OSError as error:
-            if error.errno == 98:
+            if error.errno == errno.EADDRINUSE:
                 continue
-        _handed_out.add(port)
         return port
 
 
