@@ -16,7 +16,9 @@ watchdog::watchdog(const std::vector<net::worker*>& workers, logger& log)
 }
 
 void watchdog::poll(net::clock_time now) {
-    if (interval_.count() == 0 || now < next_) return;
+    if (interval_.count() == 0) return;
+    if (next_ == net::clock_time{}) next_ = now;  // the workers have only just started
+    if (now < next_) return;
     std::size_t stuck = 0;
     for (auto& one : beats_) {
         const auto count = one->count.load(std::memory_order_relaxed);
