@@ -306,7 +306,7 @@ void importer::look_at_settings() {
         const auto same = same_settings();
         const bool known = std::find(handled.begin(), handled.end(), name) != handled.end() ||
                            std::any_of(same.begin(), same.end(),
-                                       [&](const auto& row) { return row.name == name; });
+                                       [&key = name](const auto& row) { return row.name == key; });
         if (known) continue;
         const auto* const row = find_unmapped(name);
         if (row == nullptr) {

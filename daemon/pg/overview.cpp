@@ -103,6 +103,8 @@ config::pool_mode mode_of(const directory& from, const database_target* target,
 }
 
 struct gathering {
+    gathering(pg_service& of, overview_done when_done) : service(of), done(std::move(when_done)) {}
+
     pg_service& service;
     overview_done done;
     std::mutex mutex;
