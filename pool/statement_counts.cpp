@@ -110,11 +110,11 @@ void statement_counts::add(handle text, std::uint32_t scope, const statement_sum
     others_[scope].add(sums);
 }
 
-void statement_counts::flush(std::chrono::steady_clock::time_point now) {
+bool statement_counts::flush(std::chrono::steady_clock::time_point now) {
     ++tick_;
-    if (changed_.empty() && changed_others_.empty() && fresh_.empty()) return;
+    if (changed_.empty() && changed_others_.empty() && fresh_.empty()) return true;
     const auto turn = whole_.try_merge(now);
-    if (!turn.has_value()) return;
+    if (!turn.has_value()) return false;
     for (auto& one : fresh_) {
         auto& at = slots_[one.at];
         if (!whole_.introduce(at.shape, at.scope, std::move(one.text))) {
@@ -140,6 +140,7 @@ void statement_counts::flush(std::chrono::steady_clock::time_point now) {
     fresh_bytes_ = 0;
     changed_.clear();
     changed_others_.clear();
+    return true;
 }
 
 }  // namespace sluice::pool

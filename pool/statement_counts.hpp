@@ -34,8 +34,8 @@ class statement_counts {
 
     void add(handle text, std::uint32_t scope, const statement_sums& sums);
 
-    // Every tick. Gives up, until the next one, if somebody reads the totals at this moment.
-    void flush(std::chrono::steady_clock::time_point now);
+    // Every tick. False: somebody reads the totals at this moment, and all waits for the next tick.
+    bool flush(std::chrono::steady_clock::time_point now);
 
     static constexpr std::size_t remembered = 1024;
     static constexpr std::size_t buckets = 1024;

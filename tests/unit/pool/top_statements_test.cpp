@@ -283,11 +283,8 @@ TEST(top_statements_threads, nothing_is_lost) {
                 now += 1s;
                 counts.flush(now);
             }
-            // Until a flush has not met anybody.
-            for (int i = 0; i < 1000; ++i) {
-                counts.flush(now);
+            while (!counts.flush(now))
                 std::this_thread::yield();
-            }
             --running;
         });
     }
