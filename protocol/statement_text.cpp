@@ -239,6 +239,10 @@ class writer {
         any_ = true;
         if (out_.size() > limit_) {
             full_ = true;
+            auto end = limit_;  // a name may be very long; not within a character
+            while (end > 0 && (static_cast<unsigned char>(out_[end]) & 0xc0U) == 0x80U)
+                --end;
+            out_.resize(end);
             out_ += " ...";
         }
     }
