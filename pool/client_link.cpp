@@ -414,13 +414,17 @@ void client_link::on_parse(message& m) {
         {owed_kind::parse, reply_for::client, errand::of_client, what->id, std::move(note)});
 }
 
-// For a Parse or a Describe: only EXECUTE is looked into already. Without max_prepared_statements,
-// names share one space.
+// Before the first message of a batch, which may wait; after it nothing can. Without
+// max_prepared_statements, names share one space.
 client_link::brought client_link::bring_for_parse(message& m, std::uint32_t hints,
                                                   std::string_view sql) {
-    if (max_statements_ == 0) {
-        return bring_prepared(m, hints | protocol::hint_named, sql, true, false);
-    }
+    if (max_statements_ == 0) hints |= protocol::hint_named;
+    return bring_prepared(m, hints, sql, true, false);
+}
+
+// Only EXECUTE is looked into.
+client_link::brought client_link::bring_for_describe(message& m, std::uint32_t hints,
+                                                     std::string_view sql) {
     return bring_prepared(m, hints & protocol::hint_executes, sql, true, false);
 }
 
@@ -496,7 +500,7 @@ void client_link::on_describe(message& m) {
     if (m.body[0] == 'S' && name.empty()) {
         if (defer_unnamed(m)) return;
         if (unnamed_ != nullptr &&
-            bring_for_parse(m, unnamed_->hints, unnamed_->query) != brought::ready) {
+            bring_for_describe(m, unnamed_->hints, unnamed_->query) != brought::ready) {
             return;
         }
         bring_unnamed(m);
@@ -516,7 +520,7 @@ void client_link::on_describe(message& m) {
     }
     if (defer_for(m, at->second.what->id)) return;
     const auto what = at->second.what;
-    if (bring_for_parse(m, at->second.hints, what->query) != brought::ready) return;
+    if (bring_for_describe(m, at->second.hints, what->query) != brought::ready) return;
     m.server->batch.recording = false;
     at->second.described = true;
     bring_statement(m, what);

@@ -162,6 +162,7 @@ class client_link {
     [[nodiscard]] brought bring_prepared(message& m, std::uint32_t bits, std::string_view sql,
                                          bool read, bool runs);
     [[nodiscard]] brought bring_for_parse(message& m, std::uint32_t hints, std::string_view sql);
+    [[nodiscard]] brought bring_for_describe(message& m, std::uint32_t hints, std::string_view sql);
     void plan(const server_link& server, const std::string& name, name_use use,
               std::vector<name_change>& out) const;
     [[nodiscard]] std::vector<name_change> plan_all(const server_link& server,
@@ -172,7 +173,8 @@ class client_link {
     [[nodiscard]] brought send_ahead(message& m, std::vector<name_change>& changes, bool needed,
                                      std::uint32_t bits);
     void send_change(message& m, const name_change& one);
-    [[nodiscard]] brought ride(message& m, const std::vector<name_change>& changes);
+    [[nodiscard]] brought ride(message& m, const protocol::prepared_names& names,
+                               std::vector<name_change>& changes);
     [[nodiscard]] static std::unique_ptr<owed_note> note_deallocate(server_link& server,
                                                                     const name_change& one);
     [[nodiscard]] static std::unique_ptr<owed_note> note_prepare(server_link& server,

@@ -146,7 +146,7 @@ client_link::brought client_link::bring_prepared(message& m, std::uint32_t bits,
     if (const auto refused = drop_failed(m, names, changes); refused) return brought::refused;
     if (!changes.empty()) {
         const auto outcome =
-            server.unsynced ? ride(m, changes) : send_ahead(m, changes, needed, bits);
+            server.unsynced ? ride(m, names, changes) : send_ahead(m, changes, needed, bits);
         if (outcome != brought::ready) return outcome;
     }
     for (const auto& name : names.executed) {
@@ -247,18 +247,21 @@ std::unique_ptr<owed_note> client_link::note_prepare(server_link& server, const 
 }
 
 // In the middle of a batch nothing can be waited for; an error ends the batch, as the client's own
-// would have. What is only perhaps needed is not prepared here.
-client_link::brought client_link::ride(message& m, const std::vector<name_change>& changes) {
+// would have. Nor can settings be set for a while: what is only perhaps needed is then missing, and
+// whoever runs it is told so.
+client_link::brought client_link::ride(message& m, const prepared_names& names,
+                                       std::vector<name_change>& changes) {
     auto& server = *m.server;
-    const bool impossible = std::any_of(changes.begin(), changes.end(), [&](const auto& one) {
-        return one.prepares != nullptr && parses_otherwise(server, *one.prepares);
-    });
-    if (impossible) {
-        refuse(m, error_bytes("0A000",
-                              "a statement that was prepared under other settings cannot be used "
-                              "in the middle of a pipeline on another server connection",
-                              "Send a Sync before it."));
-        return brought::refused;
+    for (auto& one : changes) {
+        if (one.prepares == nullptr || !parses_otherwise(server, *one.prepares)) continue;
+        if (contains(names.executed, one.name)) {
+            refuse(m, error_bytes("0A000",
+                                  "a statement that was prepared under other settings cannot be "
+                                  "used in the middle of a pipeline on another server connection",
+                                  "Send a Sync before it."));
+            return brought::refused;
+        }
+        one.prepares = nullptr;
     }
     for (const auto& one : changes) {
         if (one.deallocates) {

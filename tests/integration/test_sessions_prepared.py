@@ -378,6 +378,26 @@ def test_named_statements_that_execute(small):
 
 
 @pooled_only
+def test_functions_run_although_a_statement_was_prepared_under_other_settings(small):
+    """They could run it, so it is brought; in the middle of a pipeline it cannot be."""
+    client, other = small.client(), small.client()
+    client.q("SET ROLE session_writer")
+    client.q("PREPARE p AS SELECT current_setting('role')")
+    client.q("RESET ROLE")
+    call = "SELECT session_test.put('work_mem', '6MB')"
+    for _ in range(2):
+        other.try_q("DEALLOCATE ALL")
+        other.q("PREPARE p AS SELECT 'other'")
+        assert client.x(call).value == "6MB"
+        other.try_q("DEALLOCATE ALL")
+        other.q("PREPARE p AS SELECT 'other'")
+        several = [P("", sql) + B() + E() for sql in ("SELECT 'first'", call, "SELECT 'last'")]
+        assert client.conn.run(*several, S).rows == [("first",), ("6MB",), ("last",)]
+        assert client.one("EXECUTE p") == "none"
+        assert other.one("EXECUTE p") == "other"
+
+
+@pooled_only
 @pytest.mark.parametrize("name", ["", "s"])
 def test_described_in_a_batch_of_its_own(small, name):
     """psql's gdesc: Parse and Sync, then Describe and Sync; others have the connection between."""
