@@ -1,11 +1,16 @@
 // One message of a client on its way through client_link; for its source files only.
 #pragma once
 
+#include <string_view>
+
 #include "pool/client_link.hpp"
 #include "protocol/outgoing.hpp"
 #include "protocol/pg_frame.hpp"
 
 namespace sluice::pool {
+
+// A statement that is there to be deallocated in the place of one that other clients share.
+inline constexpr std::string_view stand_in_name = "sluice_gone";
 
 struct client_link::message {
     protocol::frame_header header;

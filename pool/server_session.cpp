@@ -1,13 +1,10 @@
 // server_link where session state is concerned: which hints the tags give, asking the server after
 // a transaction, what pins, and cleaning between clients (docs/sessions.md).
-#include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "pool/client_link.hpp"
 #include "pool/server_frame.hpp"
 #include "pool/server_link.hpp"
-#include "pool/sql_prepared.hpp"
 #include "protocol/pg_build.hpp"
 #include "protocol/pg_frame.hpp"
 
@@ -29,19 +26,11 @@ constexpr std::uint32_t pins_hints = protocol::hint_temporary | protocol::hint_c
 constexpr std::uint32_t kept_hints = protocol::hint_sequences;
 constexpr std::uint32_t anything = protocol::hint_unknown | protocol::hint_named;
 
-constexpr std::string_view query_timeout_text = "canceling statement due to query_timeout";
-
 constexpr std::uint32_t bit(question which) noexcept {
     return 1U << static_cast<unsigned>(which);
 }
 
 }  // namespace
-
-void server_link::forget_prepared() {
-    prepared.clear();
-    held.clear();
-    question_prepared_ = {};
-}
 
 void server_link::note_tag(std::string_view tag, client_link* client) {
     if (tag.size() < 3) return;
@@ -289,186 +278,6 @@ void server_link::on_answer_end(client_link* client) {
         if ((hints & anything) != 0) hints |= pins_hints & ~(settings_hints | anything);
         hints &= ~settings_hints;
     }
-}
-
-void server_link::mention(const std::string& name, const parameters& parsed_under) {
-    for (auto& one : mentions_) {
-        if (one.first != name) continue;
-        if (one.second != parsed_under) one.second = nullptr;
-        return;
-    }
-    mentions_.emplace_back(name, parsed_under);
-}
-
-bool server_link::has_mentioned(std::string_view name) const noexcept {
-    return std::any_of(mentions_.begin(), mentions_.end(),
-                       [&](const auto& one) { return one.first == name; });
-}
-
-// What the server lists is the client's where it has changed the name itself; anything else was
-// there before, and may be another's.
-void server_link::take_prepared(const session_answer& answer, client_link& client) {
-    if (lists_prepared_) {
-        for (const auto& [name, text] : answer.prepared)
-            take_listed(name, text, client);
-        std::erase_if(held, [&](const auto& one) {
-            const auto& name = one.first;
-            const bool listed = std::any_of(answer.prepared.begin(), answer.prepared.end(),
-                                            [&](const auto& row) { return row.first == name; });
-            if (listed) return false;
-            const auto mine = client.own.find(name);
-            const bool was_mine =
-                one.second.stand_in || has_mentioned(name) ||
-                (mine != client.own.end() && mine->second.what == one.second.what);
-            if (was_mine && mine != client.own.end()) client.own.erase(mine);
-            return true;
-        });
-        mentions_.clear();
-        prepare_seen_ = false;
-    }
-    const bool stays = std::any_of(client.own.begin(), client.own.end(),
-                                   [](const auto& one) { return one.second.what == nullptr; });
-    if (stays) pins |= pin(pin_reason::prepared);
-}
-
-void server_link::take_listed(const std::string& name, const std::optional<std::string>& text,
-                              client_link& client) {
-    const auto there = held.find(name);
-    const bool known = there != held.end();
-    if (known && there->second.stand_in && text == stand_in_sql(name)) return;
-    const auto mention = std::find_if(mentions_.begin(), mentions_.end(),
-                                      [&](const auto& one) { return one.first == name; });
-    const bool mentioned = mention != mentions_.end();
-    const auto under = mentioned ? mention->second : nullptr;
-    statement_ptr what;
-    if (known && !there->second.stand_in) {
-        const auto& was = there->second.what;
-        const bool same = was == nullptr || (text && is_listed_as(*was, *text));
-        const bool again = mentioned && prepare_seen_;
-        if (same && (!again || (was != nullptr && was->parsed_under == under))) return;
-        // The same text again, under other settings or not: it cannot be told.
-        if (!same && under != nullptr && text) what = portable(name, *text, under, client);
-    } else if (under != nullptr && text) {
-        what = portable(name, *text, under, client);
-    }
-    held.insert_or_assign(name, held_statement{what});
-    client.own.insert_or_assign(name, own_statement{what});
-}
-
-// Null: it has to stay where it is.
-statement_ptr server_link::portable(const std::string& name, std::string_view text,
-                                    const parameters& under, client_link& client) {
-    if (!client.may_carry_statements() || client.own.size() >= most_own_statements) return nullptr;
-    const auto sql = protocol::prepare_statement_in(text, name);
-    std::size_t bytes = sql.size();
-    for (const auto& one : client.own)
-        bytes += one.second.what == nullptr ? 0 : one.second.what->query.size();
-    if (sql.empty() || bytes > most_own_bytes) return nullptr;
-    return client.carried_statement(name, sql, under);
-}
-
-// The command that the server was to run never happened, or failed.
-void server_link::undo_change(const owed_note& note) {
-    using change = owed_note::held_change;
-    if (note.change == change::deallocates) held.insert_or_assign(note.sql_name, *note.held_before);
-    if (note.change == change::prepares) held.erase(note.sql_name);
-}
-
-// Nobody else is disturbed: the client is told if its message needs the name.
-void server_link::on_bring_error(frame_context& frame) {
-    const auto* note = owed.head().note.get();
-    if (note == nullptr) return;
-    const auto sqlstate = protocol::read_error_fields(frame.body).sqlstate;
-    const bool deallocating = note->change == owed_note::held_change::deallocates;
-    if (deallocating && sqlstate == "26000") return;
-    const auto [failure, first] = bring_failures.try_emplace(note->sql_name);
-    if (first) {
-        failure->second.deallocating = deallocating;
-        auto& error = failure->second.error;
-        if (cancelled == cancel_reason::query_timeout && sqlstate == "57014") {
-            protocol::append_error(error, {.sqlstate = "57014", .message = query_timeout_text});
-        } else {
-            error = protocol::as_text(frame.part);
-        }
-    }
-    // Where it could not be deallocated, it is still there.
-    if (first || !failure->second.deallocating) undo_change(*note);
-}
-
-// `native`: what the connection itself listens to. That is what the client has added in this
-// transaction, or all of its channels if they were brought here first.
-void server_link::take_channels(std::vector<std::string> native, client_link* client) {
-    std::sort(native.begin(), native.end());
-    listens = !native.empty();
-    marker_passed_ = false;  // of an earlier handover
-    const bool brought = std::exchange(brought_channels, false);
-    brought_ran_ = false;
-    const auto marker = std::find(native.begin(), native.end(), listen_marker);
-    const bool marked = marker != native.end();
-    if (marked) native.erase(marker);
-    if (client == nullptr) return;
-    if (brought && (marked || !undone_ || !brought_within)) {
-        client->channels = std::move(native);
-    } else {
-        std::vector<std::string> all;
-        std::set_union(client->channels.begin(), client->channels.end(), native.begin(),
-                       native.end(), std::back_inserter(all));
-        client->channels = std::move(all);
-    }
-    undone_ = false;
-}
-
-void server_link::hand_channels_over(const std::string& marker, outgoing& to_server) {
-    marker_ = marker;
-    marker_passed_ = false;
-    const auto run = [&](const std::string& sql) {
-        to_server.build([&](std::string& out) { protocol::append_query(out, sql); });
-        push({owed_kind::query, reply_for::nobody, errand::handover, 0, nullptr});
-    };
-    if (!marker.empty()) {  // each in a transaction of its own: it is passed on after the commit
-        run(listen_sql(listen_marker));
-        run("NOTIFY " + listen_sql(listen_marker).substr(7) + ", '" + marker + "'");
-    }
-    run("UNLISTEN *");
-    unnamed_client = 0;
-    listens = false;
-}
-
-bool server_link::may_have_notified(const client_link* client) const noexcept {
-    constexpr auto notifying = protocol::hint_notifies | protocol::hint_unknown |
-                               protocol::hint_named | protocol::hint_executes;
-    // While its channels may be changing, nobody knows what it has to hear.
-    return client != nullptr && !client->heard.empty() && (hints & notifying) != 0 &&
-           (hints & protocol::hint_channels) == 0;
-}
-
-// What the shared connection hears for the client it delivers itself. Clients know themselves and
-// others by the process ids that they were given.
-void server_link::on_notification(frame_context& frame) {
-    if (frame.client == nullptr) return;
-    protocol::reader in(frame.body);
-    const auto sender = in.u32();
-    const auto channel = in.text();
-    if (!in.ok()) return desync();
-    if (channel == listen_marker) {
-        marker_passed_ = marker_passed_ || (!marker_.empty() && in.text() == marker_);
-        return;
-    }
-    const auto& heard = frame.client->heard;
-    if (marker_passed_ || std::binary_search(heard.begin(), heard.end(), channel)) return;
-    const bool answered = batch.answered;
-    const auto client = sender == process_id_   ? frame.client->process_id()
-                        : knowledge_ != nullptr ? knowledge_->notifier(sender)
-                                                : 0;
-    if (client == 0) {
-        forward(frame);
-    } else {
-        std::string copy(protocol::as_text(frame.part));
-        protocol::store_u32(copy.data() + protocol::frame_header::size, client);
-        frame.to_client.copy(protocol::as_bytes(copy));
-        frame_passes_ = true;
-    }
-    batch.answered = answered;
 }
 
 // The hints remain: they are asked about now that the names are known.
