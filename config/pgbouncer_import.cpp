@@ -81,9 +81,9 @@ class importer {
         book_.notes.push_back({kind, at, std::move(what), std::move(text)});
     }
     [[nodiscard]] const ini_entry* find(std::string_view name) const { return book_.find(name); }
-    [[nodiscard]] std::string value(std::string_view name, std::string fallback = {}) const {
+    [[nodiscard]] std::string value(std::string_view name, const std::string& fallback = {}) const {
         const auto* const entry = find(name);
-        return entry == nullptr ? std::move(fallback) : entry->value;
+        return entry == nullptr ? fallback : entry->value;
     }
     [[nodiscard]] text_place place(std::string_view name) const {
         const auto* const entry = find(name);

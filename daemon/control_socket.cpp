@@ -52,7 +52,7 @@ void control_socket::answer::fail(std::string_view why) {
     finish("error " + one_line(why) + "\n");
 }
 
-void control_socket::answer::finish(std::string last) {
+void control_socket::answer::finish(std::string_view last) {
     if (is_over_) return;
     output_ += last;
     is_over_ = true;

@@ -34,7 +34,7 @@ class control_socket {
       private:
         friend class control_socket;
         void read(const std::function<void(std::string, std::shared_ptr<answer>)>& handler);
-        void finish(std::string last);
+        void finish(std::string_view last);
         void write();
 
         socket socket_;

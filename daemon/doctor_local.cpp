@@ -77,7 +77,7 @@ bool connects(int to, const sockaddr* address, socklen_t size) {
 // Sends a question; gives the first bytes of the answer, empty if none comes.
 std::string answer_at(const config::listen_address& at, const std::string& question,
                       std::size_t most) {
-    descriptor socket_;
+    descriptor connection;
     bool there = false;
     if (at.type == config::listen_address::kind::unix_socket) {
         sockaddr_un address{};
@@ -85,9 +85,9 @@ std::string answer_at(const config::listen_address& at, const std::string& quest
         const auto path = at.path + "/.s.PGSQL." + std::to_string(at.port);
         if (path.size() >= sizeof address.sun_path) return {};
         path.copy(address.sun_path, path.size());
-        socket_.number = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        there =
-            connects(socket_.number, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+        connection.number = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        there = connects(connection.number, reinterpret_cast<const sockaddr*>(&address),
+                         sizeof address);
     } else {
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
@@ -97,16 +97,16 @@ std::string answer_at(const config::listen_address& at, const std::string& quest
                                                                  : at.host;
         if (getaddrinfo(host.c_str(), std::to_string(at.port).c_str(), &hints, &found) != 0)
             return {};
-        socket_.number = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        there = connects(socket_.number, found->ai_addr, found->ai_addrlen);
+        connection.number = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        there = connects(connection.number, found->ai_addr, found->ai_addrlen);
         freeaddrinfo(found);
     }
     if (!there) return {};
-    if (send(socket_.number, question.data(), question.size(), MSG_NOSIGNAL) < 0) return {};
+    if (send(connection.number, question.data(), question.size(), MSG_NOSIGNAL) < 0) return {};
     std::string out;
     std::array<char, 4096> part{};
     while (out.size() < most) {
-        const auto n = recv(socket_.number, part.data(), part.size(), 0);
+        const auto n = recv(connection.number, part.data(), part.size(), 0);
         if (n <= 0) break;
         out.append(part.data(), static_cast<std::size_t>(n));
     }

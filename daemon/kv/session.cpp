@@ -52,7 +52,7 @@ std::shared_ptr<kv_session> kv_session::make(kv_service& service, net::worker& h
     card->descriptor = socket.descriptor;
     card->connected_ms = wall_clock_ms();
     card->used_ms = card->connected_ms;
-    const auto self = std::make_shared<kv_session>(service, home, card);
+    auto self = std::make_shared<kv_session>(service, home, card);
     self->is_unix_ = socket.is_unix;
     self->is_loopback_ = socket.is_loopback;
     const std::weak_ptr<kv_session> weak = self;

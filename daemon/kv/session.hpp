@@ -21,7 +21,7 @@ class kv_session final : public net::stream_owner,
     static void start(kv_service& service, net::worker& home, const net::accepted_socket& socket,
                       bool is_control);
     // One that another process, or an earlier service, has begun.
-    static void go_on(kv_service& service, net::worker& home, handed_client from);
+    static void go_on(kv_service& service, net::worker& home, const handed_client& from);
 
     kv_session(kv_service& service, net::worker& home, std::shared_ptr<kvstore::client_card> card);
     ~kv_session();

@@ -68,7 +68,7 @@ void kv_session::hand_over() {
     service_.room_of(home_).handed.push_back(std::move(out));
 }
 
-void kv_session::go_on(kv_service& service, net::worker& home, handed_client from) {
+void kv_session::go_on(kv_service& service, net::worker& home, const handed_client& from) {
     auto& room = service.room_of(home);
     const auto self =
         make(service, home, {from.descriptor, from.is_unix, from.is_loopback, from.peer});

@@ -56,7 +56,7 @@ def test_monitoring_while_draining_answers_and_is_not_ready(make_sluice):
 
 
 def test_idle_client_gets_57P01_and_one_in_a_transaction_after_it(make_sluice):
-    sluice = make_sluice(postgres={"shutdown_timeout": "8s"})
+    sluice = make_sluice(postgres={"shutdown_timeout": f"{8 * SCALE}s"})
     idle, busy = sluice.connect(), sluice.connect()
     idle.query("select 1")
     busy.query("begin")

@@ -91,7 +91,8 @@ def test_client_beyond_a_limit_is_logged(make_sluice, limit):
     first = sluice.connect()
     with pytest.raises(wire.PgError):
         sluice.connect()
-    assert "client refused" in sluice.log and limit in sluice.log and "53300" in sluice.log
+    wire.eventually(lambda: "client refused" in sluice.log, 5, "the line")
+    assert limit in sluice.log and "53300" in sluice.log
     assert first.query("select 1").value == "1"
 
 
@@ -102,6 +103,7 @@ def test_client_that_waited_too_long_is_logged(make_sluice):
     holder.query("begin")
     with pytest.raises(wire.PgError):
         other.query("select 'the text'")
+    wire.eventually(lambda: "no server connection" in sluice.log, 5, "the line")
     (line,) = [one for one in lines(sluice) if "no server connection" in one]
     assert "query_wait_timeout" in line and "53300" in line and "the text" not in sluice.log
 
