@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,6 +69,8 @@ struct process_snapshot {
 
 // The key-value port and its store. Times are Unix times in seconds; 0: it has not happened yet.
 struct kv_snapshot {
+    // What the pointers below belong to: an upgrade gives the store away on a thread of its own.
+    std::shared_ptr<const void> owner;
     std::vector<const kv_counters*> workers;
     std::vector<std::string> commands;  // names by index in kv_counters::commands; empty: unused
 

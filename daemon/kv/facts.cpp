@@ -82,6 +82,7 @@ kvstore::host::process_facts kv_service::facts() const {
 
 void kv_service::fill(metrics::snapshot& out) {
     auto& kv = out.kv.emplace();
+    kv.owner = shared_from_this();
     for (const auto& room : rooms_)
         kv.workers.push_back(&room->counts);
     for (const auto& row : kvstore::all_commands())

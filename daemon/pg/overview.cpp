@@ -147,8 +147,8 @@ void gather_overview(pg_service& service, overview_done done) {
         [all] { finish(*all); });
 }
 
-void pg_service::on_every_worker(std::function<void(net::worker&)> work,
-                                 std::function<void()> done) {
+void pg_service::on_every_worker(const std::function<void(net::worker&)>& work,
+                                 const std::function<void()>& done) {
     const auto left = std::make_shared<std::atomic<std::size_t>>(workers_.size());
     for (auto* worker : workers_) {
         worker->post([worker, work, done, left] {

@@ -143,7 +143,8 @@ class pg_service {
     [[nodiscard]] std::vector<pool_entry*> pools_of(const std::string& database) const;
     [[nodiscard]] net::worker& worker(unsigned number) noexcept { return *workers_[number]; }
     // Runs `work` on each worker, and then `done` on the last one.
-    void on_every_worker(std::function<void(net::worker&)> work, std::function<void()> done);
+    void on_every_worker(const std::function<void(net::worker&)>& work,
+                         const std::function<void()>& done);
     // The pool's listening connection ends; it comes back if it is wanted and the pool not paused.
     void reconnect_listening(pool_entry& pool);
 
