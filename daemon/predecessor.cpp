@@ -23,7 +23,7 @@ constexpr std::size_t most_why = 4096;
 int take_descriptor() {
     const char* const text = std::getenv(handover_variable);
     if (text == nullptr) return -1;
-    const int descriptor = std::atoi(text);
+    const auto descriptor = static_cast<int>(std::strtol(text, nullptr, 10));
     unsetenv(handover_variable);
     int type = 0;
     socklen_t length = sizeof type;

@@ -47,7 +47,7 @@ std::string found_on_path(const std::string& name) {
     std::string_view left = path == nullptr ? "" : path;
     while (!left.empty()) {
         const auto cut = std::min(left.find(':'), left.size());
-        const auto candidate = std::string(left.substr(0, cut)) + "/" + name;
+        auto candidate = std::string(left.substr(0, cut)) + "/" + name;
         if (cut > 0 && access(candidate.c_str(), X_OK) == 0) return candidate;
         left.remove_prefix(std::min(cut + 1, left.size()));
     }
@@ -68,6 +68,7 @@ std::vector<std::string> successor_environment() {
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
     std::vector<char*> out;
+    out.reserve(texts.size() + 1);
     for (auto& text : texts)
         out.push_back(text.data());
     out.push_back(nullptr);
@@ -223,7 +224,7 @@ std::string upgrade::hand_over(const config::settings& settings, upgrade_result&
         (settings.upgrade_timeout.count() == 0 ? std::chrono::hours(1) : settings.upgrade_timeout);
     if (auto error = spawn(out.process); !error.empty()) return error;
     const auto name = "process " + std::to_string(out.process);
-    const auto fail = [&](std::string why) {
+    const auto fail = [&](const std::string& why) {
         // It may be about to open the store: it is to be gone before we do.
         if (why != "ended") kill(out.process, SIGKILL);
         const auto end = end_of(out.process);

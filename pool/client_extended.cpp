@@ -8,7 +8,6 @@
 namespace sluice::pool {
 
 using protocol::as_text;
-using protocol::outgoing;
 
 // A client's SQL-level DEALLOCATE of a statement that it prepared by protocol: the server knows it
 // under another name, which other clients share. So the server is given a statement to deallocate.

@@ -197,7 +197,7 @@ void console_protocol::finish(console_answer what, std::string& out) {
     protocol::frame_writer(out, 'C').text(what.tag).finish();
 }
 
-void console_protocol::send_rows(portal& from, std::string& out) {
+void console_protocol::send_rows(portal& from, std::string& out) const {
     const auto& rows = from.table->rows();
     const auto left = rows.size() - from.sent;
     const auto now = most_rows_ == 0 ? left : std::min<std::size_t>(left, most_rows_);

@@ -89,7 +89,7 @@ class console_protocol {
     void next_statement(std::string& out);
     void run(const console_command& what, std::string& out);
     void finish(console_answer what, std::string& out);
-    void send_rows(portal& from, std::string& out);
+    void send_rows(portal& from, std::string& out) const;
     void end_batch(std::string& out);
     void fail(std::string_view sqlstate, std::string message, std::string hint, std::string& out);
     void broken(const char* what, std::string& out);

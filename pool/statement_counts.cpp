@@ -78,7 +78,7 @@ statement_counts::handle statement_counts::find_unread(std::string_view beginnin
 
 // A free slot, or the one that will be missed least: not one with something to flush, or whose
 // statement runs.
-statement_counts::slot* statement_counts::room_in(slot* bucket) noexcept {
+statement_counts::slot* statement_counts::room_in(slot* bucket) const noexcept {
     slot* out = nullptr;
     for (auto* one = bucket; one != bucket + ways; ++one) {
         if (one->shape == 0) return one;

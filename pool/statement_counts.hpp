@@ -71,7 +71,7 @@ class statement_counts {
     template <class Text>
     [[nodiscard]] handle find_shape(std::uint64_t shape, std::uint32_t scope, std::size_t size,
                                     Text&& text);
-    [[nodiscard]] slot* room_in(slot* bucket) noexcept;
+    [[nodiscard]] slot* room_in(slot* bucket) const noexcept;
     void free(slot& one) noexcept;
 
     top_statements& whole_;
