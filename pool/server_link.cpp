@@ -398,6 +398,7 @@ void server_link::on_error(frame_context& frame) {
                                            (owed.head().why == errand::bring && status_ == 'I' &&
                                             !serves_session && pins == 0);
         if (!unconcerned) forward(frame);
+        end_is_told_ = !unconcerned && frame.client != nullptr;
         return;
     }
     auto& head = owed.head();

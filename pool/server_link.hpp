@@ -55,6 +55,8 @@ class server_link {
                         protocol::outgoing& to_server);
 
     [[nodiscard]] link_health health() const noexcept { return health_; }
+    // dying: the client has been passed the server's last words.
+    [[nodiscard]] bool end_is_told() const noexcept { return end_is_told_; }
     // 'I' idle, 'T' in a transaction, 'E' in a failed one, as the last ReadyForQuery said.
     [[nodiscard]] char status() const noexcept { return status_; }
     // Nothing is owed and no transaction is open: another client may have the link.
@@ -282,6 +284,7 @@ class server_link {
     bool discard_seen_ = false;
     char status_ = 'I';
     link_health health_ = link_health::fine;
+    bool end_is_told_ = false;
 };
 
 }  // namespace sluice::pool

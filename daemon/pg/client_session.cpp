@@ -318,6 +318,7 @@ bool client_session::server_failed() {
     auto& from = *server_;
     const bool told = from.link.health() == pool::link_health::dying;
     if (!told) service_.counters(home_).server_protocol_errors.add();
+    const bool client_knows = from.link.end_is_told();
     const bool unsent = !from.sent_to;
     const bool between = from.link.between_transactions() && !link_.in_message() &&
                          mode_ != config::pool_mode::session && phase_ == phase::ready &&
@@ -340,9 +341,18 @@ bool client_session::server_failed() {
         grant_lost();  // nothing of the client's was sent: it does not notice
         return true;
     }
-    if (told) {
+    constexpr auto server_ended = "the server ended its connection";
+    if (told && client_knows) {
         stream.finish();
-        close("the server ended its connection");
+        close(server_ended);
+        return true;
+    }
+    if (told) {
+        fail({.severity = "FATAL",
+              .sqlstate = "57P01",
+              .message = "the server ended the connection that this session needed",
+              .hint = "Connect again."},
+             server_ended);
         return true;
     }
     fail({.severity = "FATAL",

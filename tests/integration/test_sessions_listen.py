@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 
 import asyncpg
@@ -340,6 +341,27 @@ def test_listening_goes_on_after_the_server_comes_back(world, pg, how):
         if i == 1:
             assert client.notification() == ("own_1", "own")
         client.q("SELECT count(*) FROM pg_class")
+
+
+@pooled_only
+def test_connection_that_ends_while_a_channel_changes_hands_is_told(make_world, pg):
+    world = make_world(pool_size=1)
+    listening(world, "a")
+    wait_until(lambda: len(pg.pids("app")) == 2, 10, "the shared connection")
+    own = int(world.client().one("SELECT pg_backend_pid()"))
+    (shared,) = set(pg.pids("app")) - {own}
+    os.kill(shared, signal.SIGSTOP)
+    try:
+        client = world.client()
+        client.conn.send(wire.query("LISTEN b"))
+        wait_until(lambda: pg.query("select 1 from pg_stat_activity where pid = %s and state = "
+                                    "'idle' and query like '%%b%%'", (own,)), 10, "it was run")
+        pg.query("select pg_terminate_backend(%s, 5000)", (own,))
+        client.conn.settimeout(10 * targets.SCALE)
+        assert client.conn.recv_until_closed().codes == ["57P01"]
+    finally:
+        os.kill(shared, signal.SIGCONT)
+    assert world.client().one("SELECT 1") == "1"
 
 
 @pooled_only
