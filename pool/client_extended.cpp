@@ -78,6 +78,7 @@ std::unique_ptr<owed_note> client_link::note_unnamed(const message& m) {
 void client_link::on_parse(message& m) {
     protocol::reader in(m.body);
     const auto name = in.text();
+    note_default(m, as_text(m.body));
     if (name.empty()) {
         std::unique_ptr<owed_note> note;
         if (m.whole()) {

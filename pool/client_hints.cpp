@@ -54,7 +54,25 @@ void add_strings(std::vector<std::string>& to, std::string_view sql, bool standa
     }
 }
 
+bool has_default(std::string_view sql) noexcept {
+    constexpr std::string_view word = "default";
+    const auto same = [](char a, char b) { return protocol::sql::lower(a) == b; };
+    for (auto from = sql.begin();;) {
+        const auto at = std::search(from, sql.end(), word.begin(), word.end(), same);
+        if (at == sql.end()) return false;
+        from = at + static_cast<std::ptrdiff_t>(word.size());
+        const bool begins = at == sql.begin() || !protocol::sql::is_word_char(*(at - 1));
+        if (begins && (from == sql.end() || !protocol::sql::is_word_char(*from))) return true;
+    }
+}
+
 }  // namespace
+
+// SET x TO DEFAULT has the tag of every other SET. In session mode no other hint is looked for.
+void client_link::note_default(const message& m, std::string_view sql) noexcept {
+    if (sets_defaults_ || !m.server->serves_session || startup->empty()) return;
+    sets_defaults_ = !m.whole() || has_default(sql);
+}
 
 std::uint32_t client_link::hints_of(const message& m, std::string_view sql) {
     if (tracking_ == config::session_state::off) return 0;

@@ -231,6 +231,7 @@ bool client_link::read_text(message& m, std::string_view sql) {
 void client_link::on_query(message& m) {
     const auto sql = as_text(m.body.first(m.whole() && !m.body.empty() ? m.body.size() - 1 : 0));
     if (read_text(m, sql)) return;
+    note_default(m, sql);
     const auto hints = m.whole() ? hints_of(m, sql) : unread_hints();
     if (bring_prepared(m, hints, sql, m.whole(), true) != brought::ready) return;
     note_hints(m, hints);

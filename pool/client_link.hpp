@@ -63,6 +63,8 @@ class client_link {
     // What is kept of the session between transactions; off in session mode.
     void set_tracking(config::session_state what) noexcept { tracking_ = what; }
     [[nodiscard]] config::session_state tracking() const noexcept { return tracking_; }
+    // Session mode: a SET may have been one TO DEFAULT.
+    [[nodiscard]] bool sets_defaults() const noexcept { return sets_defaults_; }
     // Where its statements are counted (none: they are not), and whose they are.
     void set_statement_counts(statement_counts* counts, std::uint32_t scope) noexcept {
         counts_ = counts;
@@ -147,6 +149,7 @@ class client_link {
         note_bound_names(m, bits);
         note_hints(m, bits);
     }
+    void note_default(const message& m, std::string_view sql) noexcept;
     void note_bound_names(const message& m, std::uint32_t bits);
     void guard_sequences(message& m, std::uint32_t bits);
     void bring_channels(message& m, bool marks);
@@ -216,6 +219,7 @@ class client_link {
     bool has_unknown_names_ = false;
     bool makes_temporary_ = false;  // its search_path begins in the temporary schema
     config::session_state tracking_ = config::session_state::full;
+    bool sets_defaults_ = false;
     std::uint64_t unnamed_count_ = 0;
     std::uint64_t serial_;
     std::uint32_t process_id_ = 0;

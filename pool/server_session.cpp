@@ -38,8 +38,8 @@ void server_link::note_tag(std::string_view tag, client_link* client) {
         case 'S':
             if (tag != "SET") return;
             hints |= protocol::hint_settings;
-            // SET x TO DEFAULT: nobody reads the text, and the query that looks is cheap.
-            if (serves_session) reset_pending = client != nullptr;
+            if (serves_session && client != nullptr && client->sets_defaults())
+                reset_pending = true;
             return;
         case 'R':
             if (tag == "ROLLBACK") undone_ = true;

@@ -73,6 +73,18 @@ def test_reset_goes_back_to_the_startup_value(make_sluice, pg, mode, back):
         assert conn.execute(question).rows == [("02-03-2001", "Postgres, MDY")]
 
 
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_set_runs_no_query_in_the_transaction(make_sluice, pg, mode):
+    """SET TRANSACTION must come before any query, and a query takes the snapshot."""
+    conn = make_sluice(postgres={"pool_mode": mode}).connect(datestyle="Postgres, MDY")
+    for run in (conn.query, conn.execute):
+        for sql in ["begin", "SET LOCAL datestyle = 'German'", "SET TRANSACTION READ ONLY",
+                    "SET TRANSACTION READ WRITE", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"]:
+            run(sql)
+        assert run("show transaction_isolation").value == "serializable"
+        run("commit")
+
+
 def move(sluice, client, question):
     """Make another server connection serve `client`; the two backends and what it answered."""
     here = client.query(f"select pg_backend_pid(), {question}").rows[0]
