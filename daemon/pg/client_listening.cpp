@@ -167,6 +167,7 @@ void client_session::send_pending() {
         out.copy(protocol::as_bytes(copy));
     }
     pending_.clear();
+    pending_.shrink_to_fit();
     if (std::exchange(missed_, false)) {
         out.build([](std::string& to) {
             protocol::append_notice(to, {.severity = "NOTICE",

@@ -13,11 +13,11 @@
 // Confined to its worker; its stream keeps it alive.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "daemon/net/deadlines.hpp"
 #include "daemon/net/listener.hpp"
@@ -218,7 +218,7 @@ class client_session final : public net::stream_owner,
     bool listening_failed_ = false;
     bool missed_ = false;  // notifications, and it has not been told yet
     std::string held_answers_;
-    std::deque<std::shared_ptr<const std::string>> pending_;  // what comes between transactions
+    std::vector<std::shared_ptr<const std::string>> pending_;  // what comes between transactions
     pool::pin_set pins_ = 0;      // why it keeps its connection between transactions
     net::clock_time asked_at_{};  // while pinned
     bool goodbye_ = false;        // Terminate came; ends when nothing is owed
