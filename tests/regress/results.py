@@ -60,7 +60,7 @@ class Results:
 
 def known(suite, mode):
     """{test: (reason, lines)} of known.txt for this suite and mode. With `lines` the test may
-    differ in these and no others; without, in whatever it likes."""
+    differ in these and no others (~ means moved); without, in whatever it likes."""
     found, lines = {}, None
     for number, line in enumerate(KNOWN.read_text().splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -80,6 +80,12 @@ def known(suite, mode):
     return found
 
 
+def differ_as_allowed(lines, allowed):
+    moved = {line[1:] for line in allowed if line.startswith("~")}
+    return (all(lines.count("-" + text) == lines.count("+" + text) for text in moved) and
+            {line for line in lines if line[1:] not in moved} <= set(allowed))
+
+
 class Verdict:
     """The tests of a run through sluice, each in one of five heaps."""
 
@@ -96,7 +102,7 @@ class Verdict:
         lines = self.results.lines[name]
         if name in self.reasons:
             allowed = self.reasons[name][1]
-            if not allowed or lines and set(lines) <= set(allowed):
+            if not allowed or lines and differ_as_allowed(lines, allowed):
                 return "known"
         if self.direct.passed.get(name):
             return "failed"
