@@ -75,6 +75,22 @@ std::unique_ptr<owed_note> client_link::note_unnamed(const message& m) {
     return note;
 }
 
+// Pipelines prepare one text many times.
+bool client_link::is_unnamed_again(std::string_view query, std::string_view types) const noexcept {
+    return unnamed_ != nullptr && unnamed_->query == query && unnamed_->types == types;
+}
+
+// Its text hinted at nothing, and is read by the same rules and words as then.
+bool client_link::is_plain_as_before(const message& m) noexcept {
+    look_at_strings();
+    if (unnamed_->standard_strings != standard_strings_) return false;
+    if (tracking_ == config::session_state::off) return true;
+    const auto* known = m.server->knowledge();
+    return unnamed_->hints == 0 && !makes_temporary_ &&
+           (known == nullptr ||
+            (known->edition() == unnamed_->words_edition && known->edition() == words_edition_));
+}
+
 void client_link::on_parse(message& m) {
     protocol::reader in(m.body);
     const auto name = in.text();
@@ -90,15 +106,23 @@ void client_link::on_parse(message& m) {
                 const auto at = names_.find(protocol::read_deallocate(query).name);
                 if (at != names_.end()) return parse_deallocate(m, at);
             }
-            const auto hints = hints_of(m, query);
+            const bool again = is_unnamed_again(query, types);
+            const bool as_before = again && is_plain_as_before(m);
+            const auto hints = as_before ? 0 : hints_of(m, query);
             if (bring_for_parse(m, hints, query) != brought::ready) return;
-            note = note_unnamed(m);
-            if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
-            unnamed_->query.assign(query);
-            unnamed_->types.assign(types);
+            // What it would take back if it were skipped is what it makes.
+            if (!again) {
+                note = note_unnamed(m);
+                if (unnamed_ == nullptr) unnamed_ = std::make_unique<unnamed_statement>();
+                unnamed_->query.assign(query);
+                unnamed_->types.assign(types);
+            }
             unnamed_->hints = hints;
             unnamed_->words_edition = words_edition_;
-            unnamed_->text = text_of(m, query);
+            if (!as_before || !counts_statements() || !counts_->is_current(unnamed_->text)) {
+                unnamed_->text = text_of(m, query);
+            }
+            unnamed_->standard_strings = standard_strings_;
         } else {
             unnamed_.reset();  // too long to keep: it works on this connection only
         }

@@ -132,6 +132,9 @@ class client_link {
     void on_copy_data(message& m);
     void pass(message& m, owed_kind kind, std::unique_ptr<owed_note> note = nullptr);
     [[nodiscard]] std::unique_ptr<owed_note> note_unnamed(const message& m);
+    [[nodiscard]] bool is_unnamed_again(std::string_view query,
+                                        std::string_view types) const noexcept;
+    [[nodiscard]] bool is_plain_as_before(const message& m) noexcept;
     void pass_renamed(message& m, std::size_t name_at, std::string_view name,
                       std::string_view new_name, owed_kind kind, std::uint64_t statement);
     void bring_statement(message& m, const statement_ptr& wanted_statement);

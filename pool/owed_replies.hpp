@@ -57,6 +57,7 @@ struct unnamed_statement {
     std::uint32_t hints = 0;
     std::uint32_t words_edition = 0;
     std::uint32_t text = 0;  // statement_counts::handle
+    bool standard_strings = true;
 };
 
 // What a message that may still fail has changed here already.
@@ -110,9 +111,9 @@ class owed_replies {
     void pop() noexcept { queue_.pop_front(); }
     void erase(std::size_t i) { queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(i)); }
 
-    // Gives back what a long pipeline took.
+    // Gives back what a long pipeline took; to grow for each of the usual ones would cost more.
     void shrink() {
-        if (queue_.empty() && queue_.capacity() > 64) queue_.set_capacity(8);
+        if (queue_.empty() && queue_.capacity() > 256) queue_.set_capacity(8);
     }
 
   private:

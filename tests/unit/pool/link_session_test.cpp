@@ -132,6 +132,50 @@ struct one_link {
     std::string answer;
 };
 
+// A text that was just read is not read again, unless it might be read otherwise now.
+TEST(link_hints, a_text_that_comes_again_is_read_by_the_words_of_now) {
+    one_link link;
+    pool::session_knowledge known;
+    link.server.set_knowledge(&known);
+    const auto batch = parse("", "select keep()") + bind_to("", "") + execute();
+    link.asks(batch + batch);
+    EXPECT_EQ(link.server.hints, 0U);
+    known.learn(
+        known.changes(),
+        {std::make_shared<const protocol::hint_words>(std::vector<std::string>{"keep"}), {}});
+    link.asks(batch);
+    EXPECT_NE(link.server.hints & protocol::hint_named, 0U);
+    link.server.hints = 0;
+    link.asks(batch);
+    EXPECT_NE(link.server.hints & protocol::hint_named, 0U) << "each time that it runs";
+}
+
+TEST(link_hints, a_text_that_comes_again_is_read_by_the_rules_of_now) {
+    one_link link;
+    const auto batch = parse("", "select '\\', currval('s') --'") + bind_to("", "") + execute();
+    const auto of_strings = [&](std::string_view value) {
+        link.client.reported =
+            link.table.with(link.table.none(), "standard_conforming_strings", value);
+        link.server.hints = 0;
+        link.asks(batch);
+        return link.server.hints & protocol::hint_reads_sequence;
+    };
+    EXPECT_EQ(of_strings("off"), 0U);
+    EXPECT_NE(of_strings("on"), 0U);
+    EXPECT_EQ(of_strings("off"), 0U);
+}
+
+TEST(link_hints, a_text_that_comes_again_is_not_what_was_there_before) {
+    const auto select = [](std::string_view text) {
+        return parse("", text) + bind_to("", "") + execute();
+    };
+    check_script(
+        {select("select 1") + select("select 2") + select("select 2") + sync(),
+         select("select 2") + select("syntax") + select("select 3") + select("select 3") + sync(),
+         bind_to("", ""), execute(), sync(), parse("", "select 4"), parse("", "syntax"),
+         parse("", "select 4"), sync(), bind_to("", ""), execute(), sync()});
+}
+
 TEST(link_async, a_parameter_change_between_clients_is_told_to_the_next) {
     one_link link;
     EXPECT_EQ(link.says(parameter("TimeZone", "CET"), false), "");
