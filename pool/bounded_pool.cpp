@@ -9,9 +9,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A waiter of the same worker may be served before one of another worker that came this much
-// earlier: moving a connection between threads costs more than it is worth below that.
+// A waiter that fits the connection may be served before one that came this much earlier: moving a
+// connection between threads, or giving it other settings, costs more than it is worth below that.
 constexpr auto fairness = 1ms;
+// How many waiters, or idle connections, are looked at for one that fits.
+constexpr int most_looked_at = 16;
 
 constexpr auto first_retry = 100ms;
 constexpr auto longest_retry = 3s;
@@ -110,6 +112,16 @@ void pool_book::unlink_idle(slot& which) {
     --which.pool->idle_count_;
 }
 
+// The last used one with the same settings, or the last used one.
+slot& pool_book::fitting(slot_list& idle, const waiter& client) {
+    int looked_at = 0;
+    for (auto& one : idle) {
+        if (one.settings == client.settings) return one;
+        if (++looked_at == most_looked_at) break;
+    }
+    return idle.front();
+}
+
 slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now,
                          std::shared_ptr<void>& remote) {
     const guard lock(*this);
@@ -120,7 +132,7 @@ slot* pool_book::acquire(bounded_pool& pool, waiter& client, clock_time now,
             from = &*std::find_if(pool.idle_.begin(), pool.idle_.end(),
                                   [](const auto& list) { return !list.empty(); });
         }
-        auto& found = from->front();
+        auto& found = fitting(*from, client);
         unlink_idle(found);
         found.state = slot_state::leased;
         found.since = now;
@@ -141,16 +153,20 @@ bool pool_book::leave(bounded_pool& pool, waiter& client) {
     return true;
 }
 
-waiter* pool_book::next_waiter(bounded_pool& pool, unsigned worker) {
+waiter* pool_book::next_waiter(bounded_pool& pool, const slot& free) {
     if (pool.waiters_.empty()) return nullptr;
     auto* chosen = &pool.waiters_.front();
     const auto latest = chosen->since + fairness;
+    int best = -1;
+    int looked_at = 0;
     for (auto& candidate : pool.waiters_) {
-        if (candidate.since > latest) break;
-        if (candidate.worker == worker) {
-            chosen = &candidate;
-            break;
-        }
+        if (candidate.since > latest || ++looked_at > most_looked_at) break;
+        const int fits = (candidate.worker == free.worker ? 2 : 0) +
+                         (candidate.settings == free.settings ? 1 : 0);
+        if (fits <= best) continue;
+        best = fits;
+        chosen = &candidate;
+        if (best == 3) break;
     }
     pool.waiters_.erase(pool.waiters_.iterator_to(*chosen));
     chosen->queued = false;
@@ -163,7 +179,7 @@ pool_book::handed pool_book::hand_over(bounded_pool& pool, slot& free, unsigned 
     free.since = now;
     if (pool.paused_ || free.generation < pool.generation_ || surplus(pool))
         return {nullptr, forget(free)};
-    if (auto* next = next_waiter(pool, worker)) {
+    if (auto* next = next_waiter(pool, free)) {
         free.state = slot_state::leased;
         free.holder = next->serial;
         return {next, nullptr};

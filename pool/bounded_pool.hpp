@@ -37,10 +37,11 @@ struct slot : list_hook, all_hook {
     bounded_pool* pool = nullptr;
     unsigned worker = 0;  // where its socket lives
     slot_state state = slot_state::leased;
-    clock_time since{};            // idle since, or leased since
-    std::uint64_t holder = 0;      // the client's serial number while leased
-    std::uint32_t generation = 0;  // the pool's when its login began
-    std::shared_ptr<void> keep;    // the connection; set by opened(), given up by remove()
+    clock_time since{};              // idle since, or leased since
+    std::uint64_t holder = 0;        // the client's serial number while leased
+    std::uint32_t generation = 0;    // the pool's when its login began
+    const void* settings = nullptr;  // what is set on it, as a token to compare
+    std::shared_ptr<void> keep;      // the connection; set by opened(), given up by remove()
 };
 
 // A client that wants a server connection.
@@ -49,6 +50,7 @@ struct waiter : list_hook {
     bool queued = false;
     clock_time since{};
     std::uint64_t serial = 0;
+    const void* settings = nullptr;  // what it must have set: a connection that has is preferred
     std::shared_ptr<void> keep;  // the owner, as long as somebody may still reach for the waiter
 };
 
@@ -199,7 +201,8 @@ class pool_book {
   private:
     class guard;
     [[nodiscard]] pool_figures figures_locked(const bounded_pool& pool) const;
-    [[nodiscard]] waiter* next_waiter(bounded_pool& pool, unsigned worker);
+    [[nodiscard]] static slot& fitting(slot_list& idle, const waiter& client);
+    [[nodiscard]] static waiter* next_waiter(bounded_pool& pool, const slot& free);
     struct handed {
         waiter* next = nullptr;
         std::shared_ptr<void> retired;  // let go of after the lock

@@ -191,6 +191,7 @@ void client_session::ask_for_server() {
     notified_ = false;
     since_ = steady_clock::now();
     if (service_.stopping) return;
+    waiter.settings = link_.wanted.get();
     service_.acquire(*this);
     if (waiting_) set_deadline();
 }

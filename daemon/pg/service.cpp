@@ -171,6 +171,7 @@ void pg_service::grant(server_connection& connection, std::shared_ptr<client_ses
 
 void pg_service::offer(server_connection& connection) {
     bool retired = false;
+    connection.slot.settings = connection.link.applied.get();
     auto* next =
         book.release(connection.slot, connection.home().number(), steady_clock::now(), &retired);
     if (retired) return connection.close(retired_why);
@@ -283,6 +284,7 @@ void pg_service::logged_in(pool_entry& pool, const login_terms& terms, net::work
                                           {"after", took}});
     connection->open();
     bool retired = false;
+    connection->slot.settings = connection->link.applied.get();
     auto* next = book.opened(*pool.book, connection->slot, connection, on.number(),
                              steady_clock::now(), &retired);
     if (retired) return connection->close(retired_why);

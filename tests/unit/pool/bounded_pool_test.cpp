@@ -154,6 +154,54 @@ TEST_F(bounded_pool_test, own_workers_connection_is_preferred) {
     EXPECT_EQ(ask(d), slots[0].get()) << "another worker's rather than none";
 }
 
+TEST_F(bounded_pool_test, a_connection_with_the_clients_settings_is_preferred) {
+    const char settings[3] = {};
+    auto a = client(1);
+    auto b = client(2);
+    static_cast<void>(ask(a));
+    static_cast<void>(ask(b));
+    EXPECT_EQ(logins(), 2U);
+    open();
+    open();
+    for (std::size_t i = 0; i < 2; ++i) {
+        slots[i]->settings = &settings[i];
+        EXPECT_EQ(book.release(*slots[i], 0, start), nullptr);
+    }
+    auto like_first = client(3);
+    like_first.settings = &settings[0];
+    EXPECT_EQ(ask(like_first), slots[0].get());
+    static_cast<void>(book.release(*slots[0], 0, start));
+    auto like_none = client(4);
+    like_none.settings = &settings[2];
+    EXPECT_EQ(ask(like_none), slots[0].get()) << "the last used one";
+}
+
+TEST_F(bounded_pool_test, a_waiter_with_the_settings_goes_first_only_within_a_millisecond) {
+    const char settings[2] = {};
+    for (const auto& [lag, worker, like_first] :
+         {std::tuple<duration, unsigned, bool>{1ms, 0, true},
+          {1001us, 0, false},
+          {1us, 1, false}}) {  // the worker counts for more
+        SCOPED_TRACE(lag.count());
+        pool_book one_book(2);
+        auto& one_pool = one_book.add_pool({.size = 1}, nullptr, nullptr);
+        auto unlike = client(1);
+        auto like = client(2, worker);
+        unlike.settings = &settings[0];
+        like.settings = &settings[1];
+        std::shared_ptr<void> remote;
+        static_cast<void>(one_book.acquire(one_pool, unlike, start, remote));
+        static_cast<void>(one_book.acquire(one_pool, like, start + lag, remote));
+        EXPECT_EQ(one_book.start_logins(one_pool, start, evicted), 1U);
+        auto connection = std::make_shared<slot>();
+        connection->settings = &settings[1];
+        auto* first = one_book.opened(one_pool, *connection, connection, 0, start + 1s);
+        EXPECT_EQ(first, like_first ? &like : &unlike);
+        EXPECT_EQ(one_book.release(*connection, 0, start), like_first ? &unlike : &like);
+        one_book.remove(*connection);
+    }
+}
+
 TEST_F(bounded_pool_test, waiters_are_served_in_order_of_arrival) {
     auto holder = client(9);
     static_cast<void>(ask(holder));
