@@ -33,17 +33,16 @@ std::optional<std::size_t> decoded_size(std::string_view text) noexcept {
 }  // namespace
 
 std::string base64_encode(byte_span bytes) {
-    std::string out;
-    out.reserve((bytes.size() + 2) / 3 * 4);
-    for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::string out((bytes.size() + 2) / 3 * 4, '=');
+    char* to = out.data();
+    for (std::size_t at = 0; at < bytes.size(); at += 3, to += 4) {
         const std::size_t have = bytes.size() - at < 3 ? bytes.size() - at : 3;
         std::uint32_t group = 0;
         for (std::size_t i = 0; i < 3; ++i) {
             group = (group << 8) | (i < have ? bytes[at + i] : 0U);
         }
-        for (std::size_t i = 0; i < 4; ++i) {
-            out += i <= have ? alphabet[(group >> (18 - 6 * i)) & 0x3f] : '=';
-        }
+        for (std::size_t i = 0; i <= have; ++i)
+            to[i] = alphabet[(group >> (18 - 6 * i)) & 0x3f];
     }
     return out;
 }

@@ -553,9 +553,9 @@ void client_session::close(const char* why) {
 void client_session::forget_login() {
     if (login_ == nullptr) return;
     service_.logging_in.fetch_sub(1, std::memory_order_relaxed);
-    // It may be what is calling.
-    home_.post(
-        [keep = std::shared_ptr<client_login>(std::move(login_)), self = shared_from_this()] {});
+    // It may be what is calling, and it refers to the session: it ends first.
+    using both = std::pair<std::shared_ptr<client_session>, std::shared_ptr<client_login>>;
+    home_.loop().bury(std::make_shared<both>(shared_from_this(), std::move(login_)));
 }
 
 // Its server connection goes with it, whatever it is doing.

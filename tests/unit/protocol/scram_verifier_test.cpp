@@ -138,7 +138,7 @@ TEST(scram_verifier, mock_is_stable_for_a_user_and_differs_between_users) {
     EXPECT_NE(alice.salt, mock_verifier("alice", as_bytes("another secret")).salt);
     EXPECT_EQ(alice.salt.size(), default_scram_salt_size);
     EXPECT_EQ(alice.iterations, default_scram_iterations);
-    EXPECT_NE(alice.stored_key, alice.server_key);
+    EXPECT_NE(alice.stored_key, mock_verifier("bob", secret_bytes).stored_key);
     EXPECT_TRUE(parse_verifier(format_verifier(alice)));
 }
 
