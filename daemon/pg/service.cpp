@@ -304,6 +304,23 @@ void pg_service::refuse_waiters(const std::vector<pool::waiter*>& refused,
     }
 }
 
+void pg_service::send_cancel(pool_entry& pool, std::shared_ptr<const pool::cancel_target> target,
+                             net::clock_time::duration patience, cancel_origin origin,
+                             std::function<void()> done) {
+    auto& counts = pool.cancels;
+    const std::uint32_t asked = origin == cancel_origin::client ? 1 : 0;
+    counts.waiting += asked;
+    threads.run([&counts, asked, patience, target = std::move(target), done = std::move(done)] {
+        counts.waiting -= asked;
+        counts.asked += asked;
+        ++counts.sent;
+        if (target != nullptr) pool::send_cancel(*target, steady_clock::now() + patience);
+        --counts.sent;
+        counts.asked -= asked;
+        done();
+    });
+}
+
 void pg_service::cancel_request(std::uint32_t process_id, const std::string& secret,
                                 std::function<void()> done) {
     const auto meant = registry.find(process_id, secret);
