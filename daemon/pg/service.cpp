@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <random>
 
+#include "daemon/net/certificate.hpp"
 #include "daemon/pg/client_session.hpp"
 #include "daemon/pg/listening.hpp"
 #include "daemon/pg/server_connection.hpp"
@@ -428,6 +429,11 @@ void pg_service::fill(metrics::snapshot& out) const {
     out.process.clients_logging_in = logging_in.load();
     out.process.max_client_conn = directory_->postgres().max_client_conn;
     out.process.log_lines_dropped = log.dropped();
+    if (const auto* tls = directory_->tls(); tls != nullptr) {
+        if (const auto end = net::certificate_end(*tls)) {
+            out.certificates.push_back({"postgres", *end});
+        }
+    }
     const auto now = steady_clock::now();
     for (const auto& [key, pool] : pools_) {
         const auto figures = book.figures(*pool->book);
