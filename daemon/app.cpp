@@ -515,6 +515,9 @@ metrics::snapshot app::look() {
     out.process.usage = metrics::read_process_usage();
     service_->fill(out);
     if (const auto kv = kv_ == nullptr ? nullptr : kv_->service()) kv->fill(out);
+    if (const auto end = monitoring_->certificate_end()) {
+        out.certificates.push_back({"monitoring", *end});
+    }
     return out;
 }
 

@@ -125,8 +125,8 @@ int dispatch(const std::vector<std::string>& arguments, const command_line& with
     control_options control;
     std::vector<const CLI::App*> control_commands{
         add("upgrade",
-            "let a new process of the installed binary take over, without a refused "
-            "connection"),
+            "let a new process of the installed binary take over, without a refused connection; "
+            "if it cannot, the running one serves on (exit code 1)"),
         add("reload", "let the running daemon read its configuration again, and wait"),
         add("status", "say what the running daemon is doing")};
     for (const auto* const command : control_commands) {

@@ -203,6 +203,7 @@ void examine_descriptors(const directory& from, doctor_report& report) {
 void examine_certificates(const config::settings& settings, doctor_report& report) {
     examine_certificate("postgres.tls", settings.postgres.tls, report);
     examine_certificate("kv.tls", settings.kv.tls, report);
+    examine_certificate("monitoring.tls", settings.monitoring.tls, report);
 }
 
 bool examine_listeners(const config::settings& settings, bool is_running, doctor_report& report) {

@@ -62,7 +62,10 @@ pool_table by_labels(const std::vector<pool_snapshot>& pools) {
 class page {
   public:
     explicit page(const snapshot& state)
-        : process_(state.process), pools_(by_labels(state.pools)), kv_(state.kv) {}
+        : process_(state.process),
+          certificates_(state.certificates),
+          pools_(by_labels(state.pools)),
+          kv_(state.kv) {}
 
     std::string text() && {
         about_pools();
@@ -71,6 +74,7 @@ class page {
         about_errors();
         about_clients();
         if (kv_) about_kv(*kv_);
+        about_certificates();
         about_process();
         return prometheus::TextSerializer{}.Serialize(families_);
     }
@@ -125,6 +129,7 @@ class page {
     void about_clients();
     void about_kv(const kv_snapshot& kv);
     void about_kv_commands(const kv_snapshot& kv);
+    void about_certificates();
     void about_process();
     void histograms();
 
@@ -134,6 +139,7 @@ class page {
     void kv_values(const kv_snapshot& kv, const Rows& rows);
 
     const process_snapshot& process_;
+    const std::vector<certificate_snapshot>& certificates_;
     pool_table pools_;
     const std::optional<kv_snapshot>& kv_;
     std::vector<MetricFamily> families_;
@@ -361,6 +367,14 @@ void page::about_kv_commands(const kv_snapshot& kv) {
     for (const auto* block : kv.workers)
         parts.push_back(&block->command_seconds);
     add_buckets(durations, {}, parts);
+}
+
+void page::about_certificates() {
+    auto& ends =
+        family("sluice_tls_certificate_expiry_seconds",
+               "When the certificate in use ends, seconds since the epoch.", MetricType::Gauge);
+    for (const auto& one : certificates_)
+        sample(ends, {{"listener", one.listener}}, one.ends);
 }
 
 void page::about_process() {

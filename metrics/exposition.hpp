@@ -118,8 +118,15 @@ struct kv_snapshot {
     double backup_every_seconds = 0;  // 0: none are scheduled
 };
 
+// The certificate that a listener shows to TLS clients.
+struct certificate_snapshot {
+    std::string listener;  // postgres, kv, monitoring
+    double ends = 0;       // Unix time
+};
+
 struct snapshot {
     process_snapshot process;
+    std::vector<certificate_snapshot> certificates;
     std::vector<pool_snapshot> pools;  // two with the same names are added up
     std::optional<kv_snapshot> kv;     // absent: the port is off, and the page says nothing of it
 };

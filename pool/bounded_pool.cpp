@@ -415,6 +415,16 @@ std::vector<slot*> pool_book::idle_since(bounded_pool& pool, unsigned worker,
     return out;
 }
 
+std::uint32_t pool_book::count_idle_since(const bounded_pool& pool, clock_time before) const {
+    const guard lock(*this);
+    std::uint32_t out = 0;
+    for (const auto& list : pool.idle_) {
+        for (auto it = list.rbegin(); it != list.rend() && it->since < before; ++it)
+            ++out;
+    }
+    return out;
+}
+
 pool_figures pool_book::figures_locked(const bounded_pool& pool) const {
     pool_figures out;
     out.idle = pool.idle_count_;

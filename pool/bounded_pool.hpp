@@ -190,6 +190,8 @@ class pool_book {
     // Idle connections of `worker` that have been so since before `before`, oldest first.
     [[nodiscard]] std::vector<slot*> idle_since(bounded_pool& pool, unsigned worker,
                                                 clock_time before) const;
+    // How many there are, on all workers.
+    [[nodiscard]] std::uint32_t count_idle_since(const bounded_pool& pool, clock_time before) const;
     [[nodiscard]] pool_figures figures(const bounded_pool& pool) const;
     [[nodiscard]] std::optional<pool_holder> longest_holder(const bounded_pool& pool,
                                                             clock_time now) const;

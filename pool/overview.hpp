@@ -17,10 +17,15 @@ namespace sluice::pool {
 
 using wall_time = std::chrono::system_clock::time_point;
 
+// A server connection that was idle for longer is shown as used: PgBouncer's default of a setting
+// that is not needed here, where each connection is looked at when it is handed out.
+constexpr auto server_check_delay = std::chrono::seconds(30);
+
 enum class socket_state : std::uint8_t {
     login,  // a client that has not logged in yet
     active,
     idle,
+    used,  // a server connection that was idle for longer than server_check_delay
     waiting,
     tested,          // a server connection that is being cleaned
     being_canceled,  // a server connection that nobody may have before a cancel is over
@@ -50,7 +55,6 @@ struct socket_view {
     std::size_t prepared_statements = 0;
     std::size_t unread = 0;
     std::size_t unsent = 0;
-    std::uint32_t cancels = 0;  // under way
     unsigned worker = 0;
     pin_set pins = 0;  // a client's; of a server connection, its client's
     clock_time pinned{};
@@ -64,6 +68,10 @@ struct pool_view {
     pool_figures figures;
     std::uint32_t clients = 0;  // logged in
     std::uint32_t cleaning = 0;
+    std::uint32_t used = 0;             // of those idle; see socket_state
+    std::uint32_t cancels_waiting = 0;  // requests of clients that nobody sends yet
+    std::uint32_t cancels_asked = 0;    // requests of clients that are being sent
+    std::uint32_t cancels_sent = 0;     // all that are being sent, sluice's own too
     std::uint32_t pinned = 0;
     std::uint32_t listening_clients = 0;
     bool paused = false;

@@ -69,25 +69,31 @@ constexpr std::array users_columns{
 
 constexpr std::array lists_columns{console_column{"list"}, console_column{"items", i}};
 
-struct cancels {
-    std::uint32_t under_way = 0;
-    std::uint32_t held_back = 0;  // connections that nobody may have before it is over
+// Connections that nobody may have before a cancel is over.
+struct held_back {
+    std::uint32_t with_client = 0;
+    std::uint32_t in_cleaning = 0;
 };
 
-cancels cancels_of(const overview& from, const pool_view& pool) {
-    cancels out;
+held_back held_back_of(const overview& from, const pool_view& pool) {
+    held_back out;
     for (const auto& one : from.sockets) {
         if (!one.is_server || one.database != pool.database || one.user != pool.user) continue;
-        out.under_way += one.cancels;
-        if (one.state == socket_state::being_canceled) ++out.held_back;
+        if (one.state != socket_state::being_canceled) continue;
+        ++(one.link != 0 ? out.with_client : out.in_cleaning);
     }
+    // The figures may be of a moment later.
+    out.in_cleaning = std::min(out.in_cleaning, pool.cleaning);
+    const auto leased = pool.figures.leased - std::min(pool.figures.leased, pool.cleaning);
+    out.with_client = std::min(out.with_client, leased);
     return out;
 }
 
 void render_pool(const overview& from, const pool_view& pool, console_table& out) {
     const auto& figures = pool.figures;
-    const auto cancel = cancels_of(from, pool);
-    const auto held_back = std::min(cancel.held_back, pool.cleaning);
+    const auto held = held_back_of(from, pool);
+    const auto used = std::min(pool.used, figures.idle);
+    const auto leased = figures.leased - std::min(figures.leased, pool.cleaning);
     const auto waited = figures.waiting == 0
                             ? std::chrono::microseconds{}
                             : std::chrono::duration_cast<std::chrono::microseconds>(
@@ -95,10 +101,11 @@ void render_pool(const overview& from, const pool_view& pool, console_table& out
     const auto us = std::max<std::int64_t>(0, waited.count());
     out.row().text(pool.database).text(pool.user);
     out.number(pool.clients - std::min(pool.clients, figures.waiting));
-    out.number(figures.waiting).number(cancel.under_way).number(0);
-    out.number(figures.leased - std::min(figures.leased, pool.cleaning));
-    out.number(cancel.under_way).number(held_back);
-    out.number(figures.idle).number(0).number(pool.cleaning - held_back).number(figures.opening);
+    out.number(figures.waiting).number(pool.cancels_asked).number(pool.cancels_waiting);
+    out.number(leased - held.with_client);
+    out.number(pool.cancels_sent).number(held.with_client + held.in_cleaning);
+    out.number(figures.idle - used).number(used);
+    out.number(pool.cleaning - held.in_cleaning).number(figures.opening);
     out.number(us / 1'000'000).number(us % 1'000'000).text(pool.mode).null();
     out.number(figures.bounds.size).number(pool.pinned).number(pool.listening_clients);
     out.number(pool.paused ? 1 : 0).text_or_null(pool.last_failure);

@@ -61,6 +61,8 @@ std::string_view state_name(socket_state state) {
             return "login";
         case socket_state::idle:
             return "idle";
+        case socket_state::used:
+            return "used";
         case socket_state::waiting:
             return "waiting";
         case socket_state::tested:

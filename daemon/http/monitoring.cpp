@@ -26,6 +26,7 @@
 
 #include "daemon/http/access.hpp"
 #include "daemon/http/pages.hpp"
+#include "daemon/net/certificate.hpp"
 #include "daemon/net/listener.hpp"
 
 namespace sluice::daemon {
@@ -130,6 +131,9 @@ class monitoring_server::core : public std::enable_shared_from_this<core> {
     void configure(const config::monitoring_settings& settings,
                    std::shared_ptr<const net::tls_context> tls);
     [[nodiscard]] std::vector<std::uint16_t> ports() const;
+    [[nodiscard]] std::optional<double> certificate_end() const {
+        return tls_ == nullptr ? std::nullopt : net::certificate_end(*tls_);
+    }
     [[nodiscard]] std::size_t connections() const noexcept { return sessions_.size(); }
 
   private:
@@ -439,6 +443,9 @@ void monitoring_server::configure(const config::monitoring_settings& settings,
 }
 std::vector<std::uint16_t> monitoring_server::ports() const {
     return core_->ports();
+}
+std::optional<double> monitoring_server::certificate_end() const {
+    return core_->certificate_end();
 }
 std::size_t monitoring_server::connections() const noexcept {
     return core_->connections();

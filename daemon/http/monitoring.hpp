@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,8 @@ class monitoring_server {
     [[nodiscard]] static std::shared_ptr<const net::tls_context> load_tls(
         const config::monitoring_settings& settings);
 
+    // When the certificate in use ends, in Unix time; nothing without TLS.
+    [[nodiscard]] std::optional<double> certificate_end() const;
     // One for each bound address, in order; tells what port 0 became.
     [[nodiscard]] std::vector<std::uint16_t> ports() const;
     [[nodiscard]] std::size_t connections() const noexcept;

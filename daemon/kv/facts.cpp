@@ -8,6 +8,7 @@
 #include <random>
 
 #include "daemon/kv/service.hpp"
+#include "daemon/net/certificate.hpp"
 #include "daemon/version.hpp"
 #include "metrics/process.hpp"
 
@@ -93,6 +94,10 @@ void kv_service::fill(metrics::snapshot& out) {
         kv.max_clients = settings_.maxclients;
         kv.max_project_size = settings_.max_project_size;
         kv.max_memory = settings_.max_memory;
+        if (tls_ != nullptr) {
+            if (const auto end = net::certificate_end(*tls_))
+                out.certificates.push_back({"kv", *end});
+        }
         if (!settings_.backup.directory.empty()) {
             kv.backup_every_seconds = std::chrono::duration<double>(settings_.backup.every).count();
         }

@@ -145,7 +145,7 @@ void client_login::authenticate() {
     protocol::auth_request request;
     request.method = method_of(postgres.auth_type);
     if (is_console_ && !admit_to_console(request.method)) return;
-    if (is_peer_) request.method = protocol::auth_method::trust;
+    if (console_user_.is_peer) request.method = protocol::auth_method::trust;
     request.user = request_.user;
     if (account_ != nullptr) request.verifier = account_->verifier;
     request.mock_secret = protocol::as_bytes(service_.mock_secret());
@@ -259,7 +259,7 @@ void client_login::check_passthrough(std::string password) {
 void client_login::authenticated() {
     const auto& postgres = from_->postgres();
     const bool tls = session_.stream.tls() != nullptr;
-    if (postgres.tls.mode == tls_mode::verify_full && tls && !is_peer_) {
+    if (postgres.tls.mode == tls_mode::verify_full && tls && !console_user_.is_peer) {
         const auto names = session_.stream.tls()->peer_names();
         if (std::find(names.begin(), names.end(), request_.user) == names.end()) {
             return refuse({protocol::sqlstate::invalid_authorization,
@@ -269,7 +269,7 @@ void client_login::authenticated() {
         }
     }
     if (is_console_) {
-        if (role_ != console_role::none) return session_.logged_in();
+        if (may_use_console_) return session_.logged_in();
         return refuse({protocol::sqlstate::invalid_authorization,
                        "user \"" + request_.user + "\" is not allowed to use the admin console",
                        "postgres.admin_users and postgres.stats_users name who is."});

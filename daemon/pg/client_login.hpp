@@ -29,7 +29,8 @@ class client_login {
     [[nodiscard]] const user_account* account() const noexcept { return account_; }
     [[nodiscard]] const protocol::startup_request& request() const noexcept { return request_; }
     [[nodiscard]] const std::string& peer() const noexcept { return socket_.peer; }
-    [[nodiscard]] console_role role() const noexcept { return role_; }
+    [[nodiscard]] bool is_for_console() const noexcept { return is_console_; }
+    [[nodiscard]] const console_user& admin() const noexcept { return console_user_; }
     // What to log in upstream with, if that is the client's own.
     [[nodiscard]] const std::string& password() const noexcept { return password_; }
 
@@ -57,10 +58,10 @@ class client_login {
     const database_target* target_ = nullptr;
     const user_account* account_ = nullptr;
     std::string password_;
-    console_role role_ = console_role::none;
+    console_user console_user_;
     bool direct_tls_ = false;
     bool is_console_ = false;
-    bool is_peer_ = false;  // our own user over a unix socket, who needs no password
+    bool may_use_console_ = false;
     bool over_ = false;
 };
 

@@ -22,6 +22,7 @@ void client_session::reconfigure() {
 }
 
 void client_session::adopt_configuration() {
+    if (phase_ == phase::console) return console_->reconfigure();
     if (!admitted_ || phase_ == phase::closing || phase_ == phase::closed) return;
     const auto from = service_.current_directory();
     const auto cut = names_->find('\0');

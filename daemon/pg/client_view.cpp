@@ -6,6 +6,8 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "daemon/pg/client_session.hpp"
 #include "daemon/pg/server_connection.hpp"
 
@@ -123,7 +125,6 @@ void server_connection::describe(std::vector<pool::socket_view>& out) const {
     one.unread = stream.rx.size();
     one.unsent = stream.backlog();
     one.prepared_statements = link.prepared.size();
-    one.cancels = static_cast<std::uint32_t>(cancels_);
     one.close_needed = service_.book.is_outdated(slot);
     const auto* name = link.reported()->find("application_name");
     if (name != nullptr) one.application_name = *name;
@@ -131,10 +132,17 @@ void server_connection::describe(std::vector<pool::socket_view>& out) const {
         one.link = client_->serial();
         one.requested = slot.since;
         one.pins = link.pins;
+        // It would be free, but for the cancel that might hit whoever has it next.
+        if (cancels_ > 0 && link.idle() && link.pins == 0 && !link.serves_session) {
+            one.state = pool::socket_state::being_canceled;
+        }
     } else if (phase_ == phase::cleaning) {
         one.state = cancels_ > 0 ? pool::socket_state::being_canceled : pool::socket_state::tested;
     } else {
-        one.state = pool::socket_state::idle;
+        const auto since = std::max(idle_since_, born_);
+        const auto now = std::chrono::steady_clock::now();
+        one.state = now - since > pool::server_check_delay ? pool::socket_state::used
+                                                           : pool::socket_state::idle;
         one.requested = idle_since_;
     }
     out.push_back(std::move(one));

@@ -202,11 +202,8 @@ void client_session::refused(const pool::login_failure& why) {
 void client_session::cancel_requested(const std::function<void()>& done) {
     if (phase_ == phase::dedicated) {
         if (const auto& key = dedicated_->upstream().cancel; key != nullptr) {
-            service_.threads.run([key, done] {
-                pool::send_cancel(*key, steady_clock::now() + std::chrono::seconds(10));
-                done();
-            });
-            return;
+            return service_.send_cancel(*pool_, key, std::chrono::seconds(10),
+                                        pg_service::cancel_origin::client, done);
         }
     }
     if (phase_ == phase::console) console_->cancel();

@@ -51,7 +51,7 @@ void client_session::logged_in() {
     const auto& from = login_->from();
     const auto& request = login_->request();
     const auto& all = from.postgres();
-    if (login_->role() != console_role::none) return start_console();
+    if (login_->is_for_console()) return start_console();
     if (service_.orders.is_disabled(request.database)) {
         service_.counters(home_).clients_refused.add();
         return fail({.severity = "FATAL",
@@ -198,8 +198,8 @@ void client_session::start_console() {
     service_.consoles.fetch_add(1, std::memory_order_relaxed);
     service_.clients_on[home_.number()].fetch_sub(1, std::memory_order_relaxed);
     names_ = std::make_shared<const std::string>(request.database + '\0' + request.user);
-    console_ = std::make_unique<console_session>(*this, service_, login_->role(), request.user,
-                                                 request.database);
+    console_ =
+        std::make_unique<console_session>(*this, service_, login_->admin(), request.database);
     link_.startup = service_.parameters.with(service_.parameters.none(), request.settings);
     link_.wanted = link_.startup;
     finish_welcome(service_.parameters.with(service_.parameters.none(),

@@ -21,6 +21,17 @@ bool wants_password(protocol::auth_method method) {
 
 }  // namespace
 
+console_role role_of(const directory& from, const console_user& who) {
+    const auto& postgres = from.postgres();
+    if (who.is_peer) return console_role::admin;
+    if (who.has_password) {
+        const auto* account = from.find_user(who.name);
+        if (account == nullptr || !account->verifier.has_value()) return console_role::none;
+    }
+    if (is_among(postgres.admin_users, who.name)) return console_role::admin;
+    return is_among(postgres.stats_users, who.name) ? console_role::stats : console_role::none;
+}
+
 // As with PgBouncer: whoever the daemon runs as may do what they like with it anyway.
 bool client_login::is_own_user() const {
     if (!socket_.is_unix) return false;
@@ -34,12 +45,12 @@ bool client_login::is_own_user() const {
 // False: the client has been refused. Who is on neither list is refused only after the password,
 // so that nobody learns the lists without one.
 bool client_login::admit_to_console(protocol::auth_method method) {
-    const auto& postgres = from_->postgres();
-    is_peer_ = is_own_user();
-    const bool admin = is_peer_ || is_among(postgres.admin_users, request_.user);
-    const bool stats = is_among(postgres.stats_users, request_.user);
-    role_ = admin ? console_role::admin : stats ? console_role::stats : console_role::none;
-    if (is_peer_ || role_ == console_role::none || !wants_password(method)) return true;
+    auto& who = console_user_;
+    who.name = request_.user;
+    who.is_peer = is_own_user();
+    may_use_console_ = role_of(*from_, who) != console_role::none;
+    if (who.is_peer || !may_use_console_ || !wants_password(method)) return true;
+    who.has_password = true;
     if (account_ != nullptr && account_->verifier.has_value()) return true;
     refuse({protocol::sqlstate::invalid_authorization,
             "user \"" + request_.user + "\" may use the admin console, but has no password",

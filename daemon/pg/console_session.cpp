@@ -39,9 +39,12 @@ std::string listed(const std::vector<std::string>& keys) {
 
 }  // namespace
 
-console_session::console_session(client_session& session, pg_service& service, console_role role,
-                                 const std::string& user, const std::string& database)
-    : session_(session), service_(service), role_(role), user_(user), protocol_(user, database) {}
+console_session::console_session(client_session& session, pg_service& service, console_user user,
+                                 const std::string& database)
+    : session_(session),
+      service_(service),
+      user_(std::move(user)),
+      protocol_(user_.name, database) {}
 
 std::vector<std::pair<std::string, std::string>> console_session::reported_parameters(
     const std::string& user) {
@@ -85,6 +88,7 @@ void console_session::on_bytes() {
             break;
         }
         if (running_) break;
+        if (!check_rights()) break;
         running_ = true;
         ++commands_;
         run(protocol_.command());
@@ -108,7 +112,28 @@ void console_session::done(console_answer answer) {
     std::string out;
     protocol_.answer(std::move(answer), out);
     session_.send([&](std::string& to) { to += out; });
+    if (in_pump_) return;
     on_bytes();
+    reconfigure();  // it was put off until there was an answer
+}
+
+void console_session::reconfigure() {
+    if (session_.is_console() && (!running_ || over_ != nullptr)) (void)check_rights();
+}
+
+bool console_session::check_rights() {
+    const auto number = service_.directory_number();  // before the directory: it is the older one
+    if (number == rights_of_) return true;
+    role_ = role_of(*service_.current_directory(), user_);
+    rights_of_ = number;
+    if (role_ != console_role::none) return true;
+    session_.fail({.severity = "FATAL",
+                   .sqlstate = "57P01",
+                   .message = "user \"" + user_.name + "\" may no longer use the admin console",
+                   .hint = "The configuration has changed: postgres.admin_users and "
+                           "postgres.stats_users name who may."},
+                  "console access taken away");
+    return false;
 }
 
 template <class Argument>
@@ -133,8 +158,9 @@ void console_session::run(const pool::console_command& command) {
             break;
     }
     if (role_ != console_role::admin) return lacks_rights();
-    service_.log.info("admin command",
-                      {{"command", command.tag}, {"argument", command.argument}, {"user", user_}});
+    service_.log.info(
+        "admin command",
+        {{"command", command.tag}, {"argument", command.argument}, {"user", user_.name}});
     switch (command.verb) {
         case console_verb::reset_queries:
             service_.reset_top_statements();
@@ -252,7 +278,7 @@ void console_session::set(const pool::console_command& command) {
     if (role_ != console_role::admin) return lacks_rights();
     if (service_.whole == nullptr) return done(console_answer::error("0A000", "nothing to set"));
     service_.log.info("admin command",
-                      {{"command", "SET"}, {"argument", what->key}, {"user", user_}});
+                      {{"command", "SET"}, {"argument", what->key}, {"user", user_.name}});
     service_.whole->set(
         std::move(*what),
         back_here<reload_result>([](console_session& self, const reload_result& result) {

@@ -16,18 +16,27 @@
 namespace sluice::daemon {
 
 class client_session;
+class directory;
 class pg_service;
 
 // What a client of the admin console may do. none: it is a client of a database.
 enum class console_role { none, stats, admin };
+
+// Who asks for the console, and how they have proved who they are.
+struct console_user {
+    std::string name;
+    bool is_peer = false;       // our own user, over a unix socket
+    bool has_password = false;  // an entry in postgres.users
+};
+[[nodiscard]] console_role role_of(const directory& from, const console_user& who);
 
 // Clients of the console at a time; they count against no other limit.
 constexpr std::uint32_t most_consoles = 100;
 
 class console_session {
   public:
-    console_session(client_session& session, pg_service& service, console_role role,
-                    const std::string& user, const std::string& database);
+    console_session(client_session& session, pg_service& service, console_user user,
+                    const std::string& database);
 
     // What a client is told when it has logged in.
     [[nodiscard]] static std::vector<std::pair<std::string, std::string>> reported_parameters(
@@ -39,8 +48,13 @@ class console_session {
     void cancel();
     [[nodiscard]] net::clock_time due() const noexcept { return due_; }
     void on_deadline();
+    // There is a new directory: who has lost the console by it is told, and leaves; at once, or
+    // when a command that is about to be answered has been.
+    void reconfigure();
 
   private:
+    // False: the session has ended.
+    [[nodiscard]] bool check_rights();
     void run(const pool::console_command& command);
     void run_order(const pool::console_command& command);
     void show(pool::show_kind what);
@@ -61,8 +75,9 @@ class console_session {
 
     client_session& session_;
     pg_service& service_;
-    console_role role_;
-    std::string user_;
+    console_user user_;
+    console_role role_ = console_role::none;
+    std::uint32_t rights_of_ = 0;  // the directory that they are from
     pool::console_protocol protocol_;
     std::function<bool()> over_;      // while a command waits
     std::function<bool()> hopeless_;  // it will never be over

@@ -224,6 +224,10 @@ void pg_service::describe_pools(const directory& from, pool::overview& out) cons
         }
         one.clients = pool->clients.load();
         one.cleaning = std::min(pool->cleaning.load(), one.figures.leased);
+        one.used = book.count_idle_since(*pool->book, out.now - pool::server_check_delay);
+        one.cancels_waiting = pool->cancels.waiting.load();
+        one.cancels_asked = pool->cancels.asked.load();
+        one.cancels_sent = pool->cancels.sent.load();
         one.pinned = pool->pinned.load();
         one.listening_clients = pool->listening_clients.load();
         one.paused = pool->paused.load();

@@ -69,6 +69,13 @@ struct login_terms {
     std::shared_ptr<pool::session_knowledge> knowledge;
 };
 
+// Cancel requests on their way to a pool's server. Clients' own are counted apart.
+struct cancel_counts {
+    std::atomic<std::uint32_t> waiting{0};  // clients', for a thread that sends them
+    std::atomic<std::uint32_t> asked{0};    // clients', being sent
+    std::atomic<std::uint32_t> sent{0};     // all that are being sent
+};
+
 struct pool_entry {
     std::string database;  // the client's name for it
     std::string user;      // who logs in upstream
@@ -77,8 +84,9 @@ struct pool_entry {
     welcome_cache welcomes;
     std::atomic<std::uint32_t> clients{0};   // logged in
     std::atomic<std::uint32_t> cleaning{0};  // connections being rolled back or reset
-    std::atomic<bool> reached{false};        // a login succeeded and none has failed since
-    std::atomic<bool> paused{false};         // by an admin
+    cancel_counts cancels;
+    std::atomic<bool> reached{false};  // a login succeeded and none has failed since
+    std::atomic<bool> paused{false};   // by an admin
     // Its database, or its upstream user, is no longer in the configuration: clients that it still
     // has leave it between transactions.
     std::atomic<bool> retired{false};

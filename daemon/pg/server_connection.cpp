@@ -163,16 +163,17 @@ void server_connection::cancel(pool::cancel_reason reason, std::function<void()>
     link.cancelled = reason;
     pool_.counters[home_->number()]->cancels.add();
     const auto patience = service_.current_directory()->postgres().cancel_wait_timeout;
-    service_.threads.run([self = shared_from_this(), key = upstream_.cancel, home = home_, patience,
-                          done = std::move(done)] {
-        const auto deadline = patience.count() == 0 ? steady_clock::now() + std::chrono::hours(1)
-                                                    : steady_clock::now() + patience;
-        if (key != nullptr) pool::send_cancel(*key, deadline);
-        home->post([self, done] {
-            self->cancel_done();
-            if (done) done();
-        });
-    });
+    const auto origin = reason == pool::cancel_reason::client_asked
+                            ? pg_service::cancel_origin::client
+                            : pg_service::cancel_origin::ourselves;
+    service_.send_cancel(pool_, upstream_.cancel,
+                         patience.count() == 0 ? std::chrono::hours(1) : patience, origin,
+                         [self = shared_from_this(), home = home_, done = std::move(done)] {
+                             home->post([self, done] {
+                                 self->cancel_done();
+                                 if (done) done();
+                             });
+                         });
 }
 
 void server_connection::cancel_done() {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <random>
 
+#include "daemon/net/certificate.hpp"
 #include "daemon/pg/client_session.hpp"
 #include "daemon/pg/listening.hpp"
 #include "daemon/pg/server_connection.hpp"
@@ -304,6 +305,23 @@ void pg_service::refuse_waiters(const std::vector<pool::waiter*>& refused,
     }
 }
 
+void pg_service::send_cancel(pool_entry& pool, std::shared_ptr<const pool::cancel_target> target,
+                             net::clock_time::duration patience, cancel_origin origin,
+                             std::function<void()> done) {
+    auto& counts = pool.cancels;
+    const std::uint32_t asked = origin == cancel_origin::client ? 1 : 0;
+    counts.waiting += asked;
+    threads.run([&counts, asked, patience, target = std::move(target), done = std::move(done)] {
+        counts.waiting -= asked;
+        counts.asked += asked;
+        ++counts.sent;
+        if (target != nullptr) pool::send_cancel(*target, steady_clock::now() + patience);
+        --counts.sent;
+        counts.asked -= asked;
+        done();
+    });
+}
+
 void pg_service::cancel_request(std::uint32_t process_id, const std::string& secret,
                                 std::function<void()> done) {
     const auto meant = registry.find(process_id, secret);
@@ -411,6 +429,11 @@ void pg_service::fill(metrics::snapshot& out) const {
     out.process.clients_logging_in = logging_in.load();
     out.process.max_client_conn = directory_->postgres().max_client_conn;
     out.process.log_lines_dropped = log.dropped();
+    if (const auto* tls = directory_->tls(); tls != nullptr) {
+        if (const auto end = net::certificate_end(*tls)) {
+            out.certificates.push_back({"postgres", *end});
+        }
+    }
     const auto now = steady_clock::now();
     for (const auto& [key, pool] : pools_) {
         const auto figures = book.figures(*pool->book);

@@ -117,6 +117,11 @@ class pg_service {
                      bool survey = false);
     // The connection through which the clients of the pool listen.
     [[nodiscard]] listening& listening_of(pool_entry& pool);
+    // Sends a cancel request upstream, from a thread that may wait, and calls `done` there.
+    enum class cancel_origin { client, ourselves };
+    void send_cancel(pool_entry& pool, std::shared_ptr<const pool::cancel_target> target,
+                     net::clock_time::duration patience, cancel_origin origin,
+                     std::function<void()> done);
     // `done` is called, on any worker, when the request can no longer hit a later statement.
     void cancel_request(std::uint32_t process_id, const std::string& secret,
                         std::function<void()> done);

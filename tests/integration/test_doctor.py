@@ -220,6 +220,10 @@ def test_certificates_that_end(doctor, authority, server_certificates, tmp_path)
     assert code == 0
     assert found(lines, "warn", "postgres.tls: ", "days", "Renew it"), doctor.output
 
+    code, lines = doctor(monitoring={"tls": {**tls, "certificate": str(short)}})
+    assert code == 0
+    assert found(lines, "warn", "monitoring.tls: ", "days", "Renew it"), doctor.output
+
     other_key = server_certificates["second"][1]
     code, lines = doctor(postgres={"tls": {**tls, "key": str(other_key)}})
     assert code == 1

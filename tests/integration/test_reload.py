@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 
@@ -429,6 +431,40 @@ def test_tls_is_turned_on_and_certificates_change_under_load(make_sluice, server
     assert plain.query("select 1").value == "1"
     reload(sluice, postgres={"tls": {"mode": "disable"}})
     assert sluice.connect().query("select 1").value == "1"
+
+
+def test_ends_of_certificates_are_metrics_that_follow_a_reload(make_sluice, server_certificates,
+                                                               tmp_path):
+    key = server_certificates["first"][1]
+
+    def tls(days):
+        """A certificate that ends by then, and when that is."""
+        made = tmp_path / f"{days}.pem"
+        subprocess.run(["openssl", "req", "-x509", "-key", str(key), "-subj", "/CN=x", "-days",
+                        str(days), "-out", str(made)], check=True, capture_output=True)
+        said = subprocess.run(["openssl", "x509", "-enddate", "-noout", "-in", str(made)],
+                              check=True, capture_output=True, text=True).stdout
+        end = ssl.cert_time_to_seconds(said.strip().removeprefix("notAfter="))
+        return {"tls": {"mode": "allow", "certificate": str(made), "key": str(key)}}, end
+
+    def ends():
+        family = sluice.metrics()["sluice_tls_certificate_expiry_seconds"]
+        return {labels["listener"]: value for _, labels, value in family.samples}
+
+    sluice = make_sluice(kv={"listen": [f"127.0.0.1:{free_port()}"], "directory": "kv"})
+    assert ends() == {}
+    (postgres, five), (kv, forty), (monitoring, seventy) = tls(5), tls(40), tls(70)
+    reload(sluice, postgres=postgres, kv=kv)
+    assert ends() == {"postgres": five, "kv": forty}
+    reload(sluice, postgres=kv, kv={"tls": {"mode": "disable"}})
+    assert ends() == {"postgres": forty}
+    sluice.config = targets.merge(sluice.config, {"monitoring": monitoring})
+    sluice.write_config()
+    sluice.stop()
+    sluice.start()
+    assert ends() == {"postgres": forty, "monitoring": seventy}
+    reload(sluice, monitoring=postgres)
+    assert ends() == {"postgres": forty, "monitoring": five}
 
 
 # ---- limits and timeouts ------------------------------------------------------------------------

@@ -76,6 +76,14 @@ class Manual(unittest.TestCase):
         for key, *_ in keys:
             self.assertIn("\n" + pages.bold(key) + "\n", text)
 
+    def test_upgrades_are_told(self):
+        text = made("sluice.1").read_text(encoding="utf-8").replace("\\-", "-")
+        section = text.partition("\n.SH UPGRADES\n")[2].partition("\n.SH ")[0]
+        for word in ("sluice upgrade", "SIGUSR2", "SIGTERM", "systemctl kill -s USR2",
+                     "NotifyAccess=all", "postgres.shutdown_timeout", "upgrade_timeout",
+                     "serves on as before"):
+            self.assertIn(word, section)
+
     def test_no_placeholder_is_left(self):
         for name in ("sluice.1", "sluice.yaml.5", "sluice.bash", "_sluice", "sluice.fish"):
             self.assertNotRegex(made(name).read_text(encoding="utf-8"), "@[A-Z]+@")

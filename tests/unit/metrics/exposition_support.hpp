@@ -47,6 +47,7 @@ struct sample_daemon {
         pool.listening_clients = 70;
         pool.listen_connections = 1;
         state.pools.push_back(pool);
+        state.certificates = {{"postgres", 1.8e9}, {"kv", 1.9e9}};
         state.process.workers = {&worker};
         state.process.clients_logging_in = 8;
         state.process.client_connections = 108;

@@ -109,6 +109,18 @@ TEST(exposition, pools_with_the_same_labels_are_one_series) {
     EXPECT_EQ(page.find(series), page.rfind(series));
 }
 
+TEST(exposition, certificates_end_by_listener) {
+    const sample_daemon daemon;
+    const auto page = render(daemon.state);
+    const auto of = [&page](const std::string& listener) {
+        const auto series = "sluice_tls_certificate_expiry_seconds{listener=\"" + listener + "\"}";
+        return value_of(page, series);
+    };
+    EXPECT_EQ(of("postgres"), text("1800000000"));
+    EXPECT_EQ(of("kv"), text("1900000000"));
+    EXPECT_EQ(of("monitoring"), std::nullopt);
+}
+
 TEST(exposition, value_that_cannot_be_read_is_left_out) {
     sample_daemon daemon;
     daemon.state.process.usage = {};

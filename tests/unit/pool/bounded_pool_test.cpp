@@ -312,6 +312,23 @@ TEST_F(bounded_pool_test, idle_since_gives_the_oldest_first) {
     EXPECT_EQ(old[0], slots[0].get());
     EXPECT_EQ(old[1], slots[1].get());
     EXPECT_TRUE(book.idle_since(pool, 1, start + 9s).empty());
+    EXPECT_EQ(book.count_idle_since(pool, start), 0U);
+    EXPECT_EQ(book.count_idle_since(pool, start + 2s), 2U);
+    EXPECT_EQ(book.count_idle_since(pool, start + 9s), 3U);
+}
+
+TEST_F(bounded_pool_test, count_idle_since_counts_those_of_all_workers) {
+    book.set_bounds(pool, {.size = 2});
+    waiter two[] = {client(1), client(2)};
+    for (auto& one : two)
+        static_cast<void>(ask(one));
+    EXPECT_EQ(logins(), 2U);
+    for (int i = 0; i < 2; ++i)
+        open();
+    for (unsigned i = 0; i < 2; ++i)
+        static_cast<void>(book.release(*slots[i], i, start + i * 1s));
+    EXPECT_EQ(book.count_idle_since(pool, start + 1s), 1U);
+    EXPECT_EQ(book.count_idle_since(pool, start + 2s), 2U);
 }
 
 TEST_F(bounded_pool_test, minimum_is_opened_without_a_client) {

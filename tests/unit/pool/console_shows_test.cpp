@@ -118,6 +118,7 @@ overview world() {
     pool.figures.oldest_waiter = clock_time(1000s - 2500ms);
     pool.clients = 10;
     pool.cleaning = 1;
+    pool.cancels_sent = 1;
     pool.waiters = {{5, clock_time(1000s - 2500ms)}, {6, clock_time(999s)}};
     pool.holders = {{3, clock_time(998s)}, {4, clock_time(990s)}};
     out.pools.push_back(pool);
@@ -140,7 +141,6 @@ overview world() {
     server.is_server = true;
     server.id = 9;
     server.link = 3;
-    server.cancels = 1;
     server.user = "owner";
     server.database = "app";
     out.sockets.push_back(server);
@@ -189,6 +189,44 @@ TEST(console_shows, pools_countAsPgbouncer) {
     EXPECT_EQ(cell(table, 0, "maxwait"), "2");
     EXPECT_EQ(cell(table, 0, "maxwait_us"), "500000");
     EXPECT_EQ(cell(table, 0, "load_balance_hosts"), "NULL");
+}
+
+TEST(console_shows, pools_countCancelsAndIdleOnesAsPgbouncer) {
+    auto from = world();
+    auto& pool = from.pools[0];
+    pool.figures.idle = 5;
+    pool.used = 2;
+    pool.figures.leased = 6;
+    pool.cleaning = 3;
+    pool.cancels_waiting = 7;
+    pool.cancels_asked = 4;
+    pool.cancels_sent = 5;
+    auto server = from.sockets[4];
+    server.state = socket_state::being_canceled;
+    from.sockets.push_back(server);  // its client has its answer
+    server.link = 0;
+    from.sockets.push_back(server);  // its client has left
+    from.sockets.push_back(server);
+    server.user = "somebody else";
+    from.sockets.push_back(server);
+    const auto table = render(show_kind::pools, from);
+    EXPECT_EQ(cell(table, 0, "cl_active_cancel_req"), "4");
+    EXPECT_EQ(cell(table, 0, "cl_waiting_cancel_req"), "7");
+    EXPECT_EQ(cell(table, 0, "sv_active"), "2");
+    EXPECT_EQ(cell(table, 0, "sv_active_cancel"), "5");
+    EXPECT_EQ(cell(table, 0, "sv_being_canceled"), "3");
+    EXPECT_EQ(cell(table, 0, "sv_idle"), "3");
+    EXPECT_EQ(cell(table, 0, "sv_used"), "2");
+    EXPECT_EQ(cell(table, 0, "sv_tested"), "1");
+    // Connections in use; and none of them twice.
+    EXPECT_EQ(render(show_kind::lists, from).rows()[9][1], "12");
+}
+
+TEST(console_shows, serverThatIdledLong_isUsed) {
+    auto from = world();
+    from.sockets[4].state = socket_state::used;
+    EXPECT_EQ(cell(render(show_kind::servers, from), 0, "state"), "used");
+    EXPECT_EQ(cell(render(show_kind::sockets, from), 4, "state"), "sv_used");
 }
 
 TEST(console_shows, clientsAndServers_areTold) {
