@@ -316,6 +316,9 @@ constexpr std::array global_rows{
                                  "Client connections in all."),
     kv<duration, &k::timeout>("kv.timeout", "seconds", live,
                               "Clients that idle for longer are disconnected; 0 is never."),
+    kv<duration, &k::client_login_timeout>(
+        "kv.client_login_timeout", "seconds", live,
+        "With `kv.users`: the longest a client may take to log in; 0 is off."),
     kv<kernel_seconds, &k::tcp_keepalive>(
         "kv.tcp_keepalive", "seconds", live,
         "Silence after which the kernel probes a connection; 0 does not probe."),

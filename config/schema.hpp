@@ -177,6 +177,7 @@ struct kv_settings {
 
     std::uint32_t maxclients = 10000;
     milliseconds timeout = 0ms;  // idle clients; 0: never
+    milliseconds client_login_timeout = 60s;
     milliseconds tcp_keepalive = 300s;
     std::uint64_t client_output_buffer_limit = std::uint64_t{32} << 20;  // 0: no limit
     bool protected_mode = true;

@@ -64,36 +64,10 @@ bool to_project(std::string_view text, project_id& out) {
     return parse_whole(text, out) && out <= most_project_id;
 }
 
-// Not between MULTI and EXEC, where Redis lets it: EXEC has its projects locked, those of the user
-// that there is, and cannot wait for a password to be checked.
-bool logs_in(std::span<const std::string_view> args, const command& row) {
-    return row.name == "auth" || (row.name == "hello" && args.size() > 2);
-}
-
 // Of the reply that begins there.
 void count_error(turn& in, std::size_t at) {
     const auto text = std::string_view(in.reply.text).substr(at + 1);
     in.counts.error_replies[error_kind(text.substr(0, text.find(' ')))].add();
-}
-
-// Projects that a command names beside the selected one. A name that is no number is the
-// command's to complain of.
-void add_named(std::span<const std::string_view> args, const command& row,
-               std::vector<project_id>& out) {
-    project_id id = 0;
-    const auto add = [&](std::string_view text) {
-        if (to_project(text, id)) out.push_back(id);
-    };
-    if (row.name == "move" && args.size() > 2) add(args[2]);
-    if (row.name == "swapdb" && args.size() > 2) {
-        add(args[1]);
-        add(args[2]);
-    }
-    if (row.name == "copy") {
-        for (std::size_t i = 3; i + 1 < args.size(); ++i) {
-            if (equals_in_any_case(args[i], "db")) add(args[++i]);
-        }
-    }
 }
 
 }  // namespace
@@ -105,7 +79,7 @@ client::progress client::run(protocol::byte_span input, turn& in,
     in.changes.now = in.now;
     protocol::resp_limits limits;
     while (true) {
-        if (in.reply.size() >= (who == nullptr ? most_before_login : most_replies)) {
+        if (in.reply.size() >= (who == nullptr ? most_replies_before_login : most_replies)) {
             out.next = wants::turn_over;
             break;
         }
@@ -233,7 +207,7 @@ bool client::is_refused(call& what, const command* row) {
         what.out.error("NOAUTH Authentication required.");
         return true;
     }
-    if (transaction.open && (row->has(flag::no_multi) || logs_in(what.args, *row))) {
+    if (transaction.open && row->has(flag::no_multi)) {
         what.out.error("ERR Command not allowed inside a transaction");
         return true;
     }
@@ -342,6 +316,7 @@ client::step client::hold_projects(call& what, const command& row) {
         std::vector<project_id> ids;
         if (row.has(flag::data)) ids.push_back(selected);
         add_named(what.args, row, ids);
+        std::erase_if(ids, [&](project_id id) { return !is_control && !who->may_open(id); });
         hold_several(ids, what);
     }
     const auto went = bring(what);
@@ -349,69 +324,32 @@ client::step client::hold_projects(call& what, const command& row) {
     return went;
 }
 
+// Projects that a command names beside the selected one. A name that is no number is the
+// command's to complain of.
+void client::add_named(std::span<const std::string_view> args, const command& row,
+                       std::vector<project_id>& out) {
+    project_id id = 0;
+    const auto add = [&](std::string_view text) {
+        if (to_project(text, id)) out.push_back(id);
+    };
+    if (row.name == "move" && args.size() > 2) add(args[2]);
+    if (row.name == "swapdb" && args.size() > 2) {
+        add(args[1]);
+        add(args[2]);
+    }
+    if (row.name == "copy") {
+        for (std::size_t i = 3; i + 1 < args.size(); ++i) {
+            if (equals_in_any_case(args[i], "db")) add(args[++i]);
+        }
+    }
+}
+
 void client::hold_several(const std::vector<project_id>& ids, call& what) const {
     what.in.changes.release();
     std::vector<std::shared_ptr<project>> several;
-    for (const auto id : ids) {
-        if (is_control || who->may_open(id)) several.push_back(what.in.db.find(id));
-    }
+    for (const auto id : ids)
+        several.push_back(what.in.db.find(id));
     what.in.changes.hold_together(std::move(several));
-}
-
-client::step client::hold_for_transaction(call& what) {
-    std::vector<project_id> ids;
-    auto at = selected;
-    bool everyone = false;
-    for (const auto& command : transaction.commands) {
-        const std::vector<std::string_view> args(command.begin(), command.end());
-        const auto* const row = find_called(args);
-        if (row == nullptr) continue;
-        everyone = everyone || row->has(flag::everyone | flag::counts);
-        project_id next = 0;
-        if (row->name == "select" && to_project(args[1], next)) at = next;
-        if (row->has(flag::data)) ids.push_back(at);
-        if (row->has(flag::several)) add_named(args, *row, ids);
-    }
-    for (const auto& one : watched)
-        ids.push_back(one.in->id());
-    hold_several(ids, what);
-    const auto went = bring(what);
-    if (!everyone || went != step::done) return went;
-    // Between the two some may have left memory: then it begins anew.
-    const auto brought = what.in.changes.held();
-    what.in.changes.hold_all();
-    for (const auto& one : brought) {
-        if (one->state == project::residence::resident &&
-            what.in.changes.held(one->id()) == one.get()) {
-            continue;
-        }
-        stopped_by_ = wants::turn_over;
-        return step::again;
-    }
-    return step::done;
-}
-
-std::uint64_t client::room_for_copies(const call& what) const {
-    std::uint64_t out = 0;
-    auto at = selected;
-    for (const auto& command : transaction.commands) {
-        const auto* const row = find_command(command[0]);
-        if (row == nullptr) continue;
-        if (row->name == "select") (void)to_project(command[1], at);
-        if (!row->has(flag::several)) continue;
-        if (row->name == "swapdb") {
-            project_id id = 0;
-            for (const auto i : {std::size_t{1}, std::size_t{2}}) {
-                const auto* const one =
-                    to_project(command[i], id) ? what.in.changes.held(id) : nullptr;
-                if (one != nullptr) out += one->bytes() + one->keys() * 64;
-            }
-        } else if (auto* const from = what.in.changes.held(at)) {
-            const auto* const found = from->find(command[1], what.in.now);
-            if (found != nullptr) out += found->value_size() + 2 * command[1].size() + 128;
-        }
-    }
-    return out;
 }
 
 // Every project that is held is in memory, or is being brought there, or cannot be.

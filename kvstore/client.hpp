@@ -88,8 +88,9 @@ struct turn {
     std::uint64_t (*clock_ns)() = nullptr;  // monotonic
 };
 
-// Bytes of replies and of commands that are kept for a client that has not authenticated.
-inline constexpr std::size_t most_before_login = std::size_t{16} << 10;
+// Bytes of replies that are made before they must have gone out, for a client that has not
+// authenticated. Of its commands protocol::most_before_login are kept.
+inline constexpr std::size_t most_replies_before_login = std::size_t{4} << 10;
 
 class client {
   public:
@@ -137,12 +138,20 @@ class client {
     std::shared_ptr<job> pending;                  // what its command waits for
     const std::function<void()>* waker = nullptr;  // during run()
 
-    struct {
+    // A password that one of EXEC's commands logs in with, and that takes time to check.
+    struct checked_login {
+        std::size_t command;  // its number among the queued ones
+        std::string verifier;
+        std::shared_ptr<job> check;
+    };
+    struct transaction_state {
         bool open = false;    // between MULTI and EXEC
         bool broken = false;  // a command could not be queued
         bool writes = false;
         std::vector<std::vector<std::string>> commands;
         std::uint64_t bytes = 0;
+        std::vector<checked_login> logins;  // in the order of the commands
+        std::size_t running = 0;            // the number of the command that EXEC runs
     } transaction;
     struct watched_key {
         std::shared_ptr<project> in;
@@ -152,14 +161,19 @@ class client {
     std::vector<watched_key> watched;
     std::atomic<bool> touched{false};  // a watched key was changed
     bool reply_is_too_big = false;     // of the command that runs
-    bool in_exec = false;              // commands that were queued are carried out
+    // While commands that were queued are carried out: theirs.
+    transaction_state* in_exec = nullptr;
 
     void select(project_id id) noexcept;
     void end_transaction();
     void unwatch();  // takes the projects' locks itself: none may be held
     // Runs one command whose projects are held; EXEC runs its commands through this.
     void execute(call& what, const command& row);
-    // Holds all projects that EXEC's commands name. done: they are here.
+    // What came of a queued command's password for that user; slow: it was not checked.
+    [[nodiscard]] static access_list::answer checked(const transaction_state& in,
+                                                     std::size_t number, const user& of);
+    // Has EXEC's passwords checked, and holds all projects that its commands name. done: they are
+    // here.
     enum class step {
         done,
         answered,  // done, with an error
@@ -186,6 +200,12 @@ class client {
     [[nodiscard]] step begin(call& what, const command& row);
     void abort_exec(turn& in, const reply_buffer::mark& before);
     [[nodiscard]] bool is_refused(call& what, const command* row);
+    using queued_call = std::function<void(std::span<const std::string_view> args,
+                                           const command& row, project_id at, const user& by)>;
+    void go_over_queued(const call& what, const queued_call& each) const;
+    [[nodiscard]] step check_logins(call& what);
+    static void add_named(std::span<const std::string_view> args, const command& row,
+                          std::vector<project_id>& out);
     [[nodiscard]] step hold_projects(call& what, const command& row);
     void hold_several(const std::vector<project_id>& ids, call& what) const;
     [[nodiscard]] step bring(call& what);

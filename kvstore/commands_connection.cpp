@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kvstore/client.hpp"
+#include "kvstore/login.hpp"
 #include "kvstore/numbers.hpp"
 
 namespace sluice::kvstore {
@@ -17,20 +18,16 @@ constexpr std::string_view wrong_password =
 
 enum class login { in, refused, again };
 
-// tls.mode verify-full: a certificate speaks for one user.
-bool certificate_is_of_another(const call& c, std::string_view name) {
-    const auto& names = c.self.certificate_names;
-    return c.in.settings->tls.mode == config::tls_mode::verify_full && names.has_value() &&
-           std::find(names->begin(), names->end(), name) == names->end();
-}
-
 // Checks the password; a slow check is done on another thread, and the command comes again.
 login log_in(call& c, std::string_view name, std::string_view password) {
     auto& self = c.self;
     const auto access = c.in.access;
     const auto* const who = access->find(name);
     auto answer = access_list::check(who, password);
-    if (answer == access_list::answer::slow) {
+    if (answer == access_list::answer::slow && self.in_exec != nullptr) {
+        answer = client::checked(*self.in_exec, self.in_exec->running, *who);
+        if (answer == access_list::answer::slow) answer = access_list::answer::wrong;
+    } else if (answer == access_list::answer::slow) {
         if (self.pending == nullptr || self.pending->text != who->password) {
             self.await(c.in.outside.start_check(who->password, std::string(password), *self.waker));
             return login::again;
@@ -87,53 +84,22 @@ void describe(call& c) {
 }
 
 void hello(call& c) {
-    std::int64_t version = c.self.version;
-    std::size_t next = 1;
-    if (c.args.size() > 1) {
-        if (!to_integer(c.arg(1), version)) {
-            return c.out.error("ERR Protocol version is not an integer or out of range");
-        }
-        if (version < 2 || version > 3) {
-            return c.out.error("NOPROTO unsupported protocol version");
-        }
-        next = 2;
-    }
-    std::string_view user;
-    std::string_view password;
-    std::string_view name;
-    bool has_auth = false;
-    bool has_name = false;
-    for (; next < c.args.size(); ++next) {
-        const auto left = c.args.size() - next - 1;
-        if (c.is(next, "auth") && left >= 2) {
-            user = c.arg(next + 1);
-            password = c.arg(next + 2);
-            has_auth = true;
-            next += 2;
-        } else if (c.is(next, "setname") && left >= 1) {
-            name = c.arg(++next);
-            has_name = true;
-            if (!is_client_name(name)) {
-                return c.out.error(
-                    "ERR Client names cannot contain spaces, newlines or special characters.");
-            }
-        } else {
-            return c.out.error("ERR Syntax error in HELLO option '" + std::string(c.arg(next)) +
-                               "'");
-        }
-    }
-    if (has_auth && log_in(c, user, password) != login::in) return;
+    hello_options asked;
+    asked.version = c.self.version;
+    const auto error = read_hello(c.args, asked);
+    if (!error.empty()) return c.out.error(error);
+    if (asked.login && log_in(c, asked.login->name, asked.login->password) != login::in) return;
     if (c.self.who == nullptr) {
         return c.out.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
             "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
             "select the RESP protocol version at the same time");
     }
-    if (has_name) {
+    if (asked.client_name) {
         const std::lock_guard lock(c.self.card->mutex);
-        c.self.card->name = name;
+        c.self.card->name = *asked.client_name;
     }
-    c.self.version = static_cast<int>(version);
+    c.self.version = static_cast<int>(asked.version);
     c.self.card->version.store(c.self.version, std::memory_order_relaxed);
     c.answer_in(c.self.version);
     describe(c);
@@ -209,6 +175,50 @@ constexpr command rows[] = {
 };
 
 }  // namespace
+
+std::string read_hello(std::span<const std::string_view> args, hello_options& out) {
+    std::size_t next = 1;
+    if (args.size() > 1) {
+        if (!to_integer(args[1], out.version)) {
+            return "ERR Protocol version is not an integer or out of range";
+        }
+        if (out.version < 2 || out.version > 3) return "NOPROTO unsupported protocol version";
+        next = 2;
+    }
+    for (; next < args.size(); ++next) {
+        const auto left = args.size() - next - 1;
+        if (equals_in_any_case(args[next], "auth") && left >= 2) {
+            out.login = login_words{args[next + 1], args[next + 2]};
+            next += 2;
+        } else if (equals_in_any_case(args[next], "setname") && left >= 1) {
+            out.client_name = args[++next];
+            if (!is_client_name(*out.client_name)) {
+                return "ERR Client names cannot contain spaces, newlines or special characters.";
+            }
+        } else {
+            return "ERR Syntax error in HELLO option '" + std::string(args[next]) + "'";
+        }
+    }
+    return {};
+}
+
+std::optional<login_words> login_of(std::span<const std::string_view> args,
+                                    const access_list& access) {
+    if (equals_in_any_case(args[0], "hello")) {
+        hello_options asked;
+        if (!read_hello(args, asked).empty()) return std::nullopt;
+        return asked.login;
+    }
+    if (!equals_in_any_case(args[0], "auth") || args.size() > 3) return std::nullopt;
+    if (args.size() == 2 && access.initial() != nullptr) return std::nullopt;
+    return login_words{args.size() == 2 ? std::string_view("default") : args[1], args.back()};
+}
+
+bool certificate_is_of_another(const call& c, std::string_view name) {
+    const auto& names = c.self.certificate_names;
+    return c.in.settings->tls.mode == config::tls_mode::verify_full && names.has_value() &&
+           std::find(names->begin(), names->end(), name) == names->end();
+}
 
 std::span<const command> connection_commands() {
     return rows;

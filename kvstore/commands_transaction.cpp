@@ -36,10 +36,12 @@ bool watched_key_expired(call& c) {
 }
 
 void run_queued(call& c) {
-    auto commands = std::move(c.self.transaction.commands);
+    auto queued = std::move(c.self.transaction);
     c.self.end_transaction();
-    c.out.array(commands.size());
-    for (const auto& command : commands) {
+    c.self.in_exec = &queued;
+    c.out.array(queued.commands.size());
+    for (queued.running = 0; queued.running < queued.commands.size(); ++queued.running) {
+        const auto& command = queued.commands[queued.running];
         const std::vector<std::string_view> args(command.begin(), command.end());
         const auto* const row = find_called(args);
         call one{args, c.self, c.in, protocol::resp_writer(c.in.reply.text, c.self.version),
@@ -50,6 +52,7 @@ void run_queued(call& c) {
         }
         c.self.execute(one, *row);
     }
+    c.self.in_exec = nullptr;
 }
 
 void exec(call& c) {
@@ -94,9 +97,7 @@ void exec(call& c) {
     // Its own changes touch nothing; and the watches' projects may be locked while it runs.
     auto watched = std::move(self.watched);
     self.watched.clear();
-    self.in_exec = true;
     run_queued(c);
-    self.in_exec = false;
     c.in.changes.release();
     self.watched = std::move(watched);
     self.unwatch();

@@ -17,7 +17,6 @@ namespace {
 constexpr std::size_t longest_line = 65536;  // of an inline command or a header, without its end
 constexpr std::size_t most_args_of_all = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t most_args_before_login = 10;
-constexpr std::size_t most_bulk_before_login = 16384;
 constexpr std::size_t smallest_bulk = 6;                       // $0 CR LF CR LF
 constexpr std::size_t most_digits = 18;                        // any 18 digits are a 64-bit integer
 constexpr std::size_t longest_bulk = 999'999'999'999'999'999;  // whatever the limits say
@@ -29,9 +28,12 @@ constexpr std::size_t digit(char c) noexcept {
     return static_cast<unsigned char>(c - '0');  // above 9: none
 }
 
+std::size_t most_args(const resp_limits& limits) noexcept {
+    return limits.authenticated ? most_args_of_all : most_args_before_login;
+}
+
 std::size_t most_bulk(const resp_limits& limits) noexcept {
-    const auto most = std::min(limits.bulk, longest_bulk);
-    return limits.authenticated ? most : std::min(most, most_bulk_before_login);
+    return std::min(limits.bulk, longest_bulk);
 }
 
 // Takes a canonical length, the CR behind it and one byte more, if `at` begins with that.
@@ -116,6 +118,12 @@ bool unquote(std::string_view line, std::size_t& at, char quote, std::string& ou
 
 }  // namespace
 
+struct resp_parser::bounds {
+    std::size_t args = most_args_of_all;
+    std::size_t bulk = longest_bulk;
+    std::size_t bytes = std::numeric_limits<std::size_t>::max();
+};
+
 resp_parser::outcome resp_parser::next(byte_span input, const resp_limits& limits) {
     if (args_.capacity() > kept_args || unquoted_.capacity() > kept_unquoted) [[unlikely]] {
         std::vector<std::string_view>{}.swap(args_);  // assignment from {} would keep the room
@@ -124,21 +132,22 @@ resp_parser::outcome resp_parser::next(byte_span input, const resp_limits& limit
     consumed_ = 0;
     wanted_ = 0;
     const auto text = as_text(input);
-    const auto most_args = limits.authenticated ? most_args_of_all : most_args_before_login;
-    if (stage_ == stage::start && take_array(text, most_args, most_bulk(limits))) [[likely]]
+    bounds most{most_args(limits), most_bulk(limits)};
+    if (!limits.authenticated) most.bytes = most_before_login;
+    if (stage_ == stage::start && take_array(text, most)) [[likely]]
         return outcome::command;
     return resume(text, limits);
 }
 
 // The common case: an array that is all there. Gives false, with nothing changed but args_, for
 // whatever else stands there.
-bool resp_parser::take_array(std::string_view text, std::size_t most_args, std::size_t most_size) {
+bool resp_parser::take_array(std::string_view text, const bounds& most) {
     const char* at = text.data();
     const char* const end = at + text.size();
     if (at == end || *at != '*') return false;
     ++at;
     std::size_t count = 0;
-    if (!take_length(at, end, count) || count == 0 || count > most_args) return false;
+    if (!take_length(at, end, count) || count == 0 || count > most.args) return false;
     // The vector grows only for bytes that came.
     if (count > static_cast<std::size_t>(end - at) / smallest_bulk) return false;
     args_.resize(count);
@@ -146,13 +155,15 @@ bool resp_parser::take_array(std::string_view text, std::size_t most_args, std::
         if (at == end || *at != '$') return false;
         ++at;
         std::size_t size = 0;
-        if (!take_length(at, end, size) || size > most_size) return false;
+        if (!take_length(at, end, size) || size > most.bulk) return false;
         const auto left = static_cast<std::size_t>(end - at);
         if (left < 2 || size > left - 2) return false;
         arg = {at, size};
         at += size + 2;
     }
-    consumed_ = static_cast<std::size_t>(at - text.data());
+    const auto whole = static_cast<std::size_t>(at - text.data());
+    if (whole > most.bytes) return false;
+    consumed_ = whole;
     return true;
 }
 
@@ -190,7 +201,7 @@ resp_parser::outcome resp_parser::resume(std::string_view text, const resp_limit
 // Finds the arguments of an array that was gone over and found good. Limits were looked at then;
 // they may have changed since.
 void resp_parser::take_again(std::string_view command) {
-    [[maybe_unused]] const bool whole = take_array(command, most_args_of_all, longest_bulk);
+    [[maybe_unused]] const bool whole = take_array(command, bounds{});
     assert(whole && consumed_ == command.size());
 }
 
@@ -215,21 +226,20 @@ resp_parser::step resp_parser::advance(std::string_view text, const resp_limits&
 }
 
 resp_parser::step resp_parser::on_line(std::string_view text, const resp_limits& limits) {
-    const auto end = find_end(text, '\n');
+    const auto end = find_end(text, '\n', limits);
     if (end == line_end::too_far) return fail("too big inline request");
     if (end == line_end::missing) return step::more;
     auto line = text.substr(0, scanned_);
     if (line.ends_with('\r')) line.remove_suffix(1);
     at_ = scanned_ + 1;
-    const auto most_args = limits.authenticated ? most_args_of_all : most_args_before_login;
-    if (!split_words(line, most_args)) return fail("unbalanced quotes in request");
+    if (!split_words(line, most_args(limits))) return fail("unbalanced quotes in request");
     // Redis has no such limit, but it has no use either for so many words before a login.
-    if (args_.size() > most_args) return fail("unauthenticated multibulk length");
+    if (args_.size() > most_args(limits)) return fail("unauthenticated multibulk length");
     return args_.empty() ? step::empty : step::whole;
 }
 
 resp_parser::step resp_parser::on_count(std::string_view text, const resp_limits& limits) {
-    const auto end = find_end(text, '\r');
+    const auto end = find_end(text, '\r', limits);
     if (end == line_end::too_far) return fail("too big mbulk count string");
     if (end == line_end::missing) return step::more;
     if (text.size() - scanned_ < 2) {
@@ -239,7 +249,7 @@ resp_parser::step resp_parser::on_count(std::string_view text, const resp_limits
     const auto count = canonical(text.substr(1, scanned_ - 1));
     if (!count || *count > static_cast<std::int64_t>(most_args_of_all))
         return fail("invalid multibulk length");
-    if (!limits.authenticated && *count > static_cast<std::int64_t>(most_args_before_login))
+    if (*count > static_cast<std::int64_t>(most_args(limits)))
         return fail("unauthenticated multibulk length");
     at_ = scanned_ = scanned_ + 2;
     if (*count <= 0) return step::empty;
@@ -249,7 +259,7 @@ resp_parser::step resp_parser::on_count(std::string_view text, const resp_limits
 }
 
 resp_parser::step resp_parser::on_length(std::string_view text, const resp_limits& limits) {
-    const auto end = find_end(text, '\r');
+    const auto end = find_end(text, '\r', limits);
     if (end == line_end::too_far) return fail("too big bulk count string");
     if (end == line_end::missing) return step::more;
     if (text.size() - scanned_ < 2) {
@@ -264,9 +274,12 @@ resp_parser::step resp_parser::on_length(std::string_view text, const resp_limit
     const auto length = canonical(text.substr(at_ + 1, scanned_ - at_ - 1));
     if (!length || *length < 0) return fail("invalid bulk length");
     bulk_ = static_cast<std::size_t>(*length);
-    if (bulk_ > std::min(limits.bulk, longest_bulk)) return fail("invalid bulk length");
-    if (bulk_ > most_bulk(limits)) return fail("unauthenticated bulk length");
+    if (bulk_ > most_bulk(limits)) return fail("invalid bulk length");
     at_ = scanned_ + 2;
+    // With what the bulks that are still to come need at least.
+    const auto least = at_ + bulk_ + 2 + (left_ - 1) * smallest_bulk;
+    if (!limits.authenticated && least > most_before_login)
+        return fail("unauthenticated bulk length");
     stage_ = stage::bulk;
     return step::on;
 }
@@ -283,23 +296,29 @@ resp_parser::step resp_parser::on_bulk(std::string_view text) noexcept {
 }
 
 // Moves scanned_ to `end`, or to where it must be looked for when more has come.
-resp_parser::line_end resp_parser::find_end(std::string_view text, char end) noexcept {
-    const auto stop = std::min(text.size(), at_ + longest_line + 1);
+resp_parser::line_end resp_parser::find_end(std::string_view text, char end,
+                                            const resp_limits& limits) noexcept {
+    // Before a login the line's end has to fit in as well: a command is refused before more than
+    // most_before_login of it is waited for.
+    const auto longest = limits.authenticated          ? longest_line
+                         : at_ + 2 < most_before_login ? most_before_login - 2 - at_
+                                                       : 0;
+    const auto stop = std::min(text.size(), at_ + longest + 1);
     for (; scanned_ < stop && text[scanned_] != '\0'; ++scanned_) {
         if (text[scanned_] == end) return line_end::found;
     }
-    return text.size() - at_ > longest_line ? line_end::too_far : line_end::missing;
+    return text.size() - at_ > longest ? line_end::too_far : line_end::missing;
 }
 
 // A word without quotes is a view of the line. The others are put into unquoted_, which has room
 // for all of them from the first on, because unquoting never makes longer. Ends early with one word
-// more than `most_args`.
-bool resp_parser::split_words(std::string_view line, std::size_t most_args) {
+// more than `most`.
+bool resp_parser::split_words(std::string_view line, std::size_t most) {
     unquoted_.clear();
     for (std::size_t at = 0;;) {
         while (at < line.size() && is_space(line[at]))
             ++at;
-        if (at == line.size() || args_.size() > most_args) return true;
+        if (at == line.size() || args_.size() > most) return true;
         const auto end = std::min(line.find_first_of(" \n\r\t\"'", at), line.size());
         if (end == line.size() || is_space(line[end])) {
             args_.push_back(line.substr(at, end - at));

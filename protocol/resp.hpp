@@ -16,14 +16,20 @@ namespace sluice::protocol {
 
 struct resp_limits {
     std::size_t bulk = std::size_t{512} << 20;  // proto-max-bulk-len, inclusive
-    bool authenticated = true;                  // false: 10 arguments, bulks of 16384 bytes
+    // false: 10 arguments, most_before_login bytes of a whole command.
+    bool authenticated = true;
 };
+
+// Bytes of one command, its headers too, of a client that has not authenticated. HELLO with AUTH,
+// a password of 4 KiB and SETNAME fits in.
+inline constexpr std::size_t most_before_login = std::size_t{8} << 10;
 
 // Finds one command after the other at the front of what was received. It remembers how far it
 // got, so a command that comes in many pieces costs time linear in its size: until a command is
 // complete the caller keeps all unconsumed bytes and calls again with the same bytes and more
 // behind them. Nothing is allocated for what a client declares, only for what it sent: less than
-// three bytes for each byte of an array, 512 KiB for an inline line, until the next call of next().
+// three bytes for each byte of an array, 512 KiB for an inline line (before a login as much again
+// as the line, which is short then), until the next call of next().
 class resp_parser {
   public:
     enum class outcome {
@@ -62,7 +68,9 @@ class resp_parser {
     enum class step : std::uint8_t { on, whole, empty, more, broken };
     enum class line_end : std::uint8_t { found, missing, too_far };
 
-    bool take_array(std::string_view text, std::size_t most_args, std::size_t most_size);
+    // The most that a command may have.
+    struct bounds;
+    bool take_array(std::string_view text, const bounds& most);
     void take_again(std::string_view command);
     outcome resume(std::string_view text, const resp_limits& limits);
     step advance(std::string_view text, const resp_limits& limits);
@@ -70,8 +78,8 @@ class resp_parser {
     step on_count(std::string_view text, const resp_limits& limits);
     step on_length(std::string_view text, const resp_limits& limits);
     step on_bulk(std::string_view text) noexcept;
-    line_end find_end(std::string_view text, char end) noexcept;
-    bool split_words(std::string_view line, std::size_t most_args);
+    line_end find_end(std::string_view text, char end, const resp_limits& limits) noexcept;
+    bool split_words(std::string_view line, std::size_t most);
     bool unquote_word(std::string_view line, std::size_t& at);
     step fail(std::string_view reason);
     void restart() noexcept;

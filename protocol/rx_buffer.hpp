@@ -50,6 +50,20 @@ class rx_buffer {
         if (end_ == capacity_) move_to(std::max<std::size_t>(capacity_ * 2, 64));
         return {data_.get() + end_, capacity_ - end_};
     }
+    // Room up to `most` readable bytes in all, in a buffer of just that size; empty when they are
+    // there. For a peer that nobody has vouched for.
+    std::span<std::uint8_t> prepare_within(std::size_t most) {
+        keep();
+        if (size() >= most) return {};
+        if (capacity_ != most) {
+            move_to(most);
+        } else if (begin_ > 0) {
+            std::memmove(data_.get(), data_.get() + begin_, size());
+            end_ -= begin_;
+            begin_ = 0;
+        }
+        return {data_.get() + end_, most - end_};
+    }
     void commit(std::size_t n) noexcept { end_ += n; }
     void consume(std::size_t n) noexcept { begin_ += n; }
 

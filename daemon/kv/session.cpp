@@ -90,7 +90,7 @@ void kv_session::start(kv_service& service, net::worker& home, const net::accept
     self->tls_ = is_control ? nullptr : room.tls;
     self->tls_settled_ = self->tls_ == nullptr;
     self->must_use_tls_ = room.settings->tls.mode != config::tls_mode::allow;
-    self->set_deadline();
+    self->login_changed();
     self->stream_.open(home.loop(), socket.descriptor, net::stream::ownership::ours, *self, self);
 }
 
@@ -134,7 +134,7 @@ void kv_session::on_bytes() {
     if (waits_ == waiting::none && leave_now()) return;
     if (waits_ != waiting::none) {
         const bool is_known = client_.who != nullptr;
-        if (stream_.rx.size() > (is_known ? most_unread : kvstore::most_before_login)) {
+        if (stream_.rx.size() >= (is_known ? most_unread : protocol::most_before_login)) {
             stream_.pause();
         }
         return;
@@ -147,8 +147,10 @@ void kv_session::work() {
     waits_ = waiting::none;
     if (leave_now()) return;
     auto in = service_.turn_on(home_);
+    const bool was_known = client_.who != nullptr;
     const auto done = client_.run(stream_.rx.readable(), in, wake_);
     stream_.rx.consume(done.consumed);
+    if (was_known != (client_.who != nullptr)) login_changed();
     closes_ = done.next == kvstore::client::wants::close;
     if (take_replies(in.reply, done.waits_for) && closes_) return end_after_replies();
     if (waits_ != waiting::none) return;  // for the log; what is next comes after that
@@ -183,7 +185,7 @@ void kv_session::work() {
 // It does not take its replies: more are made when it has taken some. Until then pipelines of any
 // length go on, because many clients read only when they have written everything.
 bool kv_session::is_behind() const {
-    if (client_.who == nullptr) return stream_.backlog() > kvstore::most_before_login;
+    if (client_.who == nullptr) return stream_.backlog() > kvstore::most_replies_before_login;
     const auto most = service_.room_of(home_).settings->client_output_buffer_limit;
     return most != 0 && stream_.backlog() > most;
 }
@@ -351,17 +353,38 @@ void kv_session::reconfigure() {
     if (!client_.is_control && !client_.adopt(service_.room_of(home_).access)) {
         return say_and_close("-ERR this user is no longer known here\r\n");
     }
+    login_changed();
+}
+
+// It has authenticated, or has to: at the begin, by AUTH or RESET, by new settings.
+void kv_session::login_changed() {
+    const bool is_known = client_.who != nullptr;
+    stream_.keep_at_most(is_known ? 0 : protocol::most_before_login);
+    if (is_known) {
+        unknown_since_ = net::clock_time{};
+    } else if (unknown_since_ == net::clock_time{}) {
+        unknown_since_ = steady_clock::now();
+    }
     set_deadline();
 }
 
+// When it will have taken too long to authenticate.
+net::clock_time kv_session::login_due() const {
+    const auto most = service_.room_of(home_).settings->client_login_timeout;
+    if (unknown_since_ == net::clock_time{} || most.count() == 0) return net::deadline::never;
+    return unknown_since_ + most;
+}
+
 void kv_session::set_deadline() {
-    const auto timeout = service_.room_of(home_).settings->timeout;
     if (client_.is_control) return;
-    if (timeout.count() == 0) {
-        if (deadline_.due() != net::deadline::never) net::deadline_list::cancel(deadline_);
-        return;
+    const auto timeout = service_.room_of(home_).settings->timeout;
+    auto due = login_due();
+    if (timeout.count() != 0) due = std::min(due, steady_clock::now() + timeout);
+    if (due != net::deadline::never) {
+        home_.deadlines().set(deadline_, due);
+    } else if (deadline_.due() != net::deadline::never) {
+        net::deadline_list::cancel(deadline_);
     }
-    home_.deadlines().set(deadline_, steady_clock::now() + timeout);
 }
 
 void kv_session::idle_deadline::passed(net::deadline& which) {
@@ -369,7 +392,14 @@ void kv_session::idle_deadline::passed(net::deadline& which) {
     if (self.waits_ == waiting::none && self.client_.card->is_monitor.load()) {
         return self.set_deadline();  // it only listens
     }
-    self.end_now();
+    if (self.waits_ == waiting::over || self.login_due() > steady_clock::now()) {
+        return self.end_now();
+    }
+    self.service_.log.info("client closed: client_login_timeout",
+                           {{"client", self.client_.card->address}});
+    // Before its TLS it would not understand; and replies are owed before an error.
+    if (!self.tls_settled_ || self.waits_ == waiting::log) return self.end_now();
+    self.say_and_close("-ERR client_login_timeout: the client took too long to authenticate\r\n");
 }
 
 }  // namespace sluice::daemon

@@ -60,6 +60,8 @@ class kv_session final : public net::stream_owner,
     void woken();
     void end_after_replies();
     void say_and_close(std::string_view text);
+    void login_changed();
+    [[nodiscard]] net::clock_time login_due() const;
     void set_deadline();
     void push(const std::string& line);
 
@@ -83,6 +85,7 @@ class kv_session final : public net::stream_owner,
     std::string held_;  // replies until the log is safe
     std::vector<kvstore::reply_buffer::span> held_writes_;
     std::uint64_t counted_in_ = 0;
+    net::clock_time unknown_since_{};  // it has to authenticate since then; else {}
     net::stream stream_;
     struct idle_deadline : net::deadline {
         explicit idle_deadline(kv_session& owner)

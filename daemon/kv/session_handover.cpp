@@ -86,7 +86,7 @@ void kv_session::go_on(kv_service& service, net::worker& home, const handed_clie
     client.who = from.is_known ? room.access->find(from.user) : nullptr;
     service.cards.add(client.card);
     self->tls_settled_ = from.tls_settled || room.tls == nullptr;
-    self->set_deadline();
+    self->login_changed();
     self->stream_.open(home.loop(), from.descriptor, net::stream::ownership::ours, *self, self);
     if (from.is_known && client.who == nullptr) {
         return self->say_and_close("-ERR this user is no longer known here\r\n");

@@ -90,11 +90,18 @@ void stream::read_on() {
 
 // One receive. False: nothing more to be had, or the stream has ended.
 bool stream::receive_once(std::size_t& room) {
-    const bool direct = rx.empty() || tls_ != nullptr;
+    const bool direct = rx.empty() || tls_ != nullptr || finishing_;
     auto into = loop_->scratch();
-    if (!direct) {
-        into = rx.prepare(std::max(wanted_, rx.size() + kept_read));
+    if (direct) {
+        if (most_kept_ != 0) into = into.first(std::min(most_kept_, into.size()));
+    } else {
+        into = most_kept_ == 0 ? rx.prepare(std::max(wanted_, rx.size() + kept_read))
+                               : rx.prepare_within(most_kept_);
         wanted_ = 0;
+        if (into.empty()) {  // until the owner has made use of what is there
+            pause();
+            return false;
+        }
     }
     room = into.size();
     const auto n = recv(descriptor_, into.data(), room, MSG_DONTWAIT);

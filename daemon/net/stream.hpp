@@ -57,6 +57,9 @@ class stream final : private watcher {
     void resume();
     [[nodiscard]] bool paused() const noexcept { return paused_; }
 
+    // At most so many bytes are received at a time, and kept in rx; what is more waits in the
+    // kernel. 0: as much as comes. (TLS hands on a record at a time, whatever it has.)
+    void keep_at_most(std::size_t bytes) noexcept { most_kept_ = bytes; }
     // A message of this size is on its way and must be whole: make room for it in one go.
     void expect(std::size_t bytes) noexcept { wanted_ = bytes; }
     void trim();  // gives back memory while idle
@@ -105,6 +108,7 @@ class stream final : private watcher {
     std::string unsent_;
     std::size_t unsent_from_ = 0;
     std::size_t wanted_ = 0;
+    std::size_t most_kept_ = 0;
     std::uint64_t bytes_in_ = 0;
     std::uint64_t bytes_out_ = 0;
     guard* guard_ = nullptr;

@@ -26,6 +26,7 @@ kv:
   project_idle_timeout: 17s
   maxclients: 18
   timeout: 19s
+  client_login_timeout: 23s
   tcp_keepalive: 20s
   client_output_buffer_limit: 21kB
   protected_mode: no
@@ -56,6 +57,7 @@ kv:
     EXPECT_EQ(kv.project_idle_timeout, 17s);
     EXPECT_EQ(kv.maxclients, 18U);
     EXPECT_EQ(kv.timeout, 19s);
+    EXPECT_EQ(kv.client_login_timeout, 23s);
     EXPECT_EQ(kv.tcp_keepalive, 20s);
     EXPECT_EQ(kv.client_output_buffer_limit, 21000U);
     EXPECT_FALSE(kv.protected_mode);

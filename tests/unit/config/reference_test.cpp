@@ -80,7 +80,7 @@ TEST(reference, defaults_of_the_contract_hold) {
 // A field of the schema that has no row could not be set, or would not be seen by a reload. Fails
 // to compile or to match when schema.hpp gains a field: then add its row.
 TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
-    EXPECT_EQ(global_fields().size(), 84U);
+    EXPECT_EQ(global_fields().size(), 85U);
     EXPECT_EQ(database_fields().size(), 11U);
     EXPECT_EQ(user_fields().size(), 12U);
     EXPECT_EQ(kv_user_fields().size(), 2U);  // three members: projects is two of them
@@ -97,7 +97,7 @@ TEST(reference, table_has_a_row_for_each_field_of_the_schema) {
                                   p29, p30, p31, p32, p33, p34, p35, p36, p37, p38, p39, tls,
                                   databases, users, admin_users, stats_users] = postgres;
     [[maybe_unused]] const auto& [k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15,
-                                  k16, k17, k18, k19, k20, kv_tls, kv_users, backup] = kv;
+                                  k16, k17, k18, k19, k20, k21, kv_tls, kv_users, backup] = kv;
     [[maybe_unused]] const auto& [directory, every, keep] = backup;
     EXPECT_EQ(monitoring_user_fields().size(), 1U);
     [[maybe_unused]] const auto& [m1, token, anonymous, mon_tls, mon_users] = monitoring;

@@ -145,6 +145,14 @@ TEST(resp_parser_memory, before_login_little_is_held) {
         EXPECT_NE(result, outcome::incomplete);
         EXPECT_LT(watch.most(), 2048U);
     }
+    // Quoted words are copied, and given back before the next command.
+    const auto quoted = "AUTH \"" + std::string(8000, 'a') + "\"\n";
+    resp_parser parser;
+    const heap_watch watch;
+    EXPECT_EQ(parser.next(as_bytes(quoted), limits), outcome::command);
+    EXPECT_LT(watch.most(), 10'000U);
+    EXPECT_EQ(parser.next({}, limits), outcome::incomplete);
+    EXPECT_LT(watch.now(), 1024U);
 }
 
 }  // namespace

@@ -243,16 +243,69 @@ TEST(resp_parser, before_login_ten_arguments_are_the_most) {
     EXPECT_EQ(read_good(encoded(eleven)), commands{eleven});
 }
 
-TEST(resp_parser, before_login_bulks_of_16384_bytes_are_the_longest) {
-    const std::vector<std::string> longest{"a", std::string(16384, 'b')};
+TEST(resp_parser, before_login_a_command_of_8192_bytes_is_the_longest) {
+    // "*2 $1 a" take 11 bytes with their line ends, "$8164" 7, and the last end 2.
+    const std::vector<std::string> longest{"a", std::string(8172, 'b')};
+    ASSERT_EQ(encoded(longest).size(), most_before_login);
+    for (const std::size_t cut : {1U, 100U, 8190U, 8191U})
+        EXPECT_EQ(read_resp(encoded(longest), {cut}, before_login).commands, commands{longest});
     EXPECT_EQ(read_resp(encoded(longest), {}, before_login).commands, commands{longest});
-    EXPECT_EQ(read_resp(encoded(longest), {100}, before_login).commands, commands{longest});
-    EXPECT_EQ(error_of("*1\r\n$16385\r\n", before_login),
+    const auto refused = [](const std::string& input) {
+        for (const std::size_t cut : {std::size_t{0}, std::size_t{5}, input.size() - 1}) {
+            const auto read = read_resp(input, {cut}, before_login);
+            EXPECT_EQ(read.error, "Protocol error: unauthenticated bulk length");
+            EXPECT_EQ(read.commands, commands{});
+        }
+    };
+    refused(encoded({"a", std::string(8173, 'b')}));
+    refused("*2\r\n$1\r\na\r\n$8173\r\n");  // before any of it came
+    refused("*1\r\n$16384\r\n");
+    // Many that are allowed one by one; the last one could not even be empty.
+    refused("*3\r\n$4096\r\n" + std::string(4096, 'a') + "\r\n$4070\r\n");
+    EXPECT_EQ(error_of("*1\r\n$8193\r\n", before_login),
               "Protocol error: unauthenticated bulk length");
     EXPECT_EQ(error_of("*1\r\n$536870913\r\n", before_login),
               "Protocol error: invalid bulk length");
     EXPECT_EQ(error_of("*1\r\n$65\r\n", {.bulk = 64, .authenticated = false}),
               "Protocol error: invalid bulk length");
+}
+
+TEST(resp_parser, before_login_no_line_is_longer_than_a_command) {
+    const auto error = [](const std::string& input, std::size_t cut) {
+        const auto read = read_resp(input, {cut}, before_login);
+        EXPECT_EQ(read.commands, commands{});
+        return read.error;
+    };
+    for (const std::size_t cut : {0U, 1U, 8000U}) {
+        EXPECT_EQ(error(std::string(8191, 'a') + "\n", cut),
+                  "Protocol error: too big inline request");
+        EXPECT_EQ(error(std::string(8192, 'a'), cut), "Protocol error: too big inline request");
+        EXPECT_EQ(error("*" + std::string(8191, '1'), cut),
+                  "Protocol error: too big mbulk count string");
+        EXPECT_EQ(error("*1\r\n$" + std::string(8191, '1'), cut),
+                  "Protocol error: too big bulk count string");
+        EXPECT_EQ(
+            error("*2\r\n$8000\r\n" + std::string(8000, 'a') + "\r\n$" + std::string(200, '1'),
+                  cut),
+            "Protocol error: too big bulk count string");
+    }
+    const std::string longest(8190, 'a');
+    EXPECT_EQ(read_resp(longest + "\n", {}, before_login).commands, commands{{longest}});
+    EXPECT_EQ(read_resp(longest + "\n", {77}, before_login).commands, commands{{longest}});
+    EXPECT_EQ(read_resp(longest, {77}, before_login).error, "");
+}
+
+TEST(resp_parser, before_login_hello_with_a_password_of_4096_bytes_fits) {
+    const std::vector<std::string> hello{"HELLO",
+                                         "3",
+                                         "AUTH",
+                                         std::string(512, 'u'),
+                                         std::string(4096, 'p'),
+                                         "SETNAME",
+                                         std::string(512, 'n')};
+    EXPECT_EQ(read_resp(encoded(hello), {}, before_login).commands, commands{hello});
+    EXPECT_EQ(read_resp("AUTH u \"" + std::string(4096, 'p') + "\"\n", {}, before_login).commands,
+              (commands{{"AUTH", "u", std::string(4096, 'p')}}));
 }
 
 TEST(resp_parser, login_in_a_pipeline_lifts_the_limits_from_there_on) {

@@ -92,6 +92,30 @@ TEST(rx_buffer, appending_to_lent_bytes_keeps_them_first) {
     EXPECT_EQ(as_text(buffer.readable()), "hello world");
 }
 
+TEST(rx_buffer, room_within_a_limit_never_takes_more_than_it) {
+    rx_buffer buffer;
+    const std::string_view text = "0123456789";
+    buffer.lend(as_bytes(text));
+    buffer.consume(4);
+    auto room = buffer.prepare_within(8);
+    EXPECT_EQ(room.size(), 2U);
+    room[0] = 'a';
+    room[1] = 'b';
+    buffer.commit(2);
+    EXPECT_EQ(as_text(buffer.readable()), "456789ab");
+    EXPECT_TRUE(buffer.prepare_within(8).empty());
+    EXPECT_TRUE(buffer.prepare_within(4).empty());
+    buffer.consume(3);
+    EXPECT_EQ(buffer.prepare_within(8).size(), 3U);
+    EXPECT_EQ(as_text(buffer.readable()), "789ab");
+    EXPECT_EQ(buffer.capacity(), 8U);
+    buffer.consume(5);
+    EXPECT_EQ(buffer.prepare_within(8).size(), 8U);
+    EXPECT_EQ(buffer.capacity(), 8U);
+    EXPECT_EQ(buffer.prepare_within(4).size(), 4U);
+    EXPECT_EQ(buffer.capacity(), 4U);
+}
+
 TEST(rx_buffer, a_stream_through_it_stays_whole_and_small) {
     const auto seed = std::random_device{}();
     SCOPED_TRACE("seed " + std::to_string(seed));
