@@ -357,8 +357,7 @@ client::step client::bring(call& what) {
     for (const auto& one : what.in.changes.held()) {
         one->used_ms = what.in.now;
         if (one->state == project::residence::resident) continue;
-        if (one->state == project::residence::refused && what.in.now >= one->retry_at &&
-            !one->is_unsaved()) {
+        if (one->state == project::residence::refused && what.in.now >= one->retry_at) {
             one->state = project::residence::absent;  // somebody may have put a good file there
         }
         if (one->state == project::residence::refused) {

@@ -38,6 +38,9 @@ struct file_status {
     bool exists = false;
     std::uint64_t size = 0;
     std::int64_t modified_ms = 0;  // since 1970
+    std::uint64_t inode = 0;
+
+    bool operator==(const file_status&) const = default;
 };
 
 class file_env {

@@ -189,6 +189,7 @@ class posix_file_env final : public file_env {
         out.size = static_cast<std::uint64_t>(about.st_size);
         out.modified_ms =
             std::int64_t{about.st_mtim.tv_sec} * 1000 + about.st_mtim.tv_nsec / 1'000'000;
+        out.inode = about.st_ino;
         return {};
     }
 

@@ -67,8 +67,9 @@ bool has_hole(std::string_view text, std::size_t bad, std::size_t next) {
 
 class log_reader {
   public:
-    log_reader(file_env& files, const std::string& directory, const record_visitor& visitor)
-        : files_(files), directory_(directory), visitor_(visitor) {}
+    log_reader(file_env& files, const std::string& directory, const record_visitor& visitor,
+               log_number end)
+        : files_(files), directory_(directory), visitor_(visitor), end_(end) {}
 
     log_outcome run() {
         const auto names = find_segments();
@@ -102,7 +103,8 @@ class log_reader {
         }
         for (auto& name : names) {
             log_number first = 0;
-            if (parse_segment_name(name, first)) found.emplace_back(first, std::move(name));
+            if (parse_segment_name(name, first) && first < end_)
+                found.emplace_back(first, std::move(name));
         }
         std::sort(found.begin(), found.end());
         return found;
@@ -219,13 +221,15 @@ class log_reader {
     file_env& files_;
     const std::string& directory_;
     const record_visitor& visitor_;
+    log_number end_;
     log_outcome out_;
 };
 
 }  // namespace
 
-log_outcome read_log(file_env& files, const std::string& directory, const record_visitor& visitor) {
-    return log_reader{files, directory, visitor}.run();
+log_outcome read_log(file_env& files, const std::string& directory, const record_visitor& visitor,
+                     log_number end) {
+    return log_reader{files, directory, visitor, end}.run();
 }
 
 }  // namespace sluice::kvstore

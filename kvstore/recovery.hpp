@@ -1,9 +1,10 @@
-// Reads the log at start: docs/kv-log.md, "Recovery". Blocks its thread; one call at a time, before
-// the log is opened for writing. It changes no file.
+// Reads the log: docs/kv-log.md, "Recovery". At start, before the log is opened for writing, or
+// later what was there then. Blocks its thread; changes no file.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,7 +40,9 @@ using record_visitor = std::function<bool(log_number number, std::string_view pa
 
 // `directory` is the log's own (".replitdb/log"); one that does not exist is an empty log. After a
 // problem the visitor may have had records already: what it made of them is to be thrown away.
+// Segments that begin at or above `end` are left alone: the log that is open writes to them.
 [[nodiscard]] log_outcome read_log(file_env& files, const std::string& directory,
-                                   const record_visitor& visitor);
+                                   const record_visitor& visitor,
+                                   log_number end = std::numeric_limits<log_number>::max());
 
 }  // namespace sluice::kvstore

@@ -154,6 +154,7 @@ std::vector<std::shared_ptr<project>> store::all_held() {
 // Called with the registry held.
 void store::flush_absent(log_number number) noexcept {
     flushed_.store(number);
+    last_flush_.store(number);
     flush_is_pending_ = true;
 }
 

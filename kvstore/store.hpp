@@ -155,6 +155,15 @@ class store {
     [[nodiscard]] file_content read_file(project_id id);
     bool install(project& which, file_content&& content, time_ms now);
     static void refuse(project& which, std::string why, time_ms now);
+    // A project that was refused: kvstore/store_repair.cpp.
+    struct caught_up {
+        log_number first = 0;  // of the records that its file lacks; 0: none
+        log_number last = 0;
+    };
+    [[nodiscard]] bool may_look_again(project_id id, time_ms now);
+    void remember_unmoved(project_id id);
+    [[nodiscard]] std::string catch_up(project& which, caught_up& out);
+    void come_back(project& which, const caught_up& from, time_ms now);
     [[nodiscard]] std::string set_aside(project_id id, const std::string& what);
     void keep_edited(project_id id);
     [[nodiscard]] log_number covers(const std::string& name);
@@ -184,7 +193,10 @@ class store {
     std::mutex registry_mutex_;
     std::map<project_id, std::shared_ptr<project>> registry_;
     std::atomic<std::uint64_t> memory_{0};
-    std::atomic<log_number> flushed_{0};  // the last clear_all's number, while that is pending
+    std::atomic<log_number> flushed_{0};     // the last clear_all's number, while that is pending
+    std::atomic<log_number> last_flush_{0};  // of this run, for good
+    std::mutex unmoved_mutex_;
+    std::map<project_id, file_status> unmoved_;  // damaged files that kept their names
     bool flush_is_pending_ = false;       // files that it emptied are still there; registry's lock
     std::vector<std::string> to_survey_;  // the maintenance thread's
     bool survey_has_begun_ = false;

@@ -74,7 +74,10 @@ std::string store::set_aside(project_id id, const std::string& what) {
     }
     auto error = files_.rename(path_of(id), directory_ + "/" + name);
     if (!error) error = files_.sync_directory(directory_);
-    if (error) name = usual;
+    if (error) {
+        name = usual;
+        remember_unmoved(id);
+    }
     counts.damaged_projects.fetch_add(1);
     say_("error", "the file of project " + std::to_string(id) + " is damaged (" + what +
                       ") and is kept as " + directory_ + "/" + name +
@@ -144,25 +147,46 @@ bool store::install(project& which, file_content&& content, time_ms now) {
 
 // Commands find it `loading` and go on waiting: the lock is not held while the file is read.
 void store::load(project& which, time_ms now) {
-    auto content = read_file(which.id());
+    std::string refused_for;
+    log_number first_unsaved = 0;
+    {
+        const std::lock_guard lock(which.mutex);
+        refused_for = which.why;
+        first_unsaved = which.first_unsaved;
+    }
+    file_content content;
+    if (!refused_for.empty() && !may_look_again(which.id(), now)) {
+        content.refused = refused_for;
+    } else {
+        content = read_file(which.id());
+    }
     const bool is_foreign = content.refused.empty() && content.header.covers > log_.last();
     bool is_there = false;
     snapshot renumbered;
     {
         const std::lock_guard lock(which.mutex);
         is_there = install(which, std::move(content), now);
+        // Nobody may change it yet, nor save it.
+        if (is_there && (is_foreign || first_unsaved != 0)) {
+            which.state = project::residence::loading;
+        }
         if (is_there && is_foreign) {
             // Its number is from another log and would hide records that are to come: it is
-            // written anew, with a number of ours, before anybody may change it. Nobody does,
-            // while it is `loading`.
+            // written anew, with a number of ours, before anybody may change it. Until then the
+            // log keeps what it has for it.
             which.covered = 0;
             which.changed_by(std::max(log_.synced(), flushed_.load()), which.updated_ms);
-            which.state = project::residence::loading;
             renumbered.begin(which);
         }
     }
     std::string error;
-    if (is_there && is_foreign) error = copy_slices(which, renumbered, 0, now, [] {});
+    caught_up records;
+    if (is_there && is_foreign) {
+        error = copy_slices(which, renumbered, 0, now, [] {});
+        if (!error.empty()) error = "its file cannot be written: " + error;
+    } else if (is_there && first_unsaved != 0) {
+        error = catch_up(which, records);
+    }
     std::vector<std::function<void()>> waiting;
     {
         const std::lock_guard lock(which.mutex);
@@ -175,11 +199,17 @@ void store::load(project& which, time_ms now) {
         }
         if (!error.empty()) {
             which.leave_memory();
-            which.first_unsaved = 0;
-            refuse(which, refusal(which.id(), "its file cannot be written: " + error), now);
+            which.first_unsaved = first_unsaved;
+            refuse(which, refusal(which.id(), error), now);
+        } else if (is_there && !is_foreign && first_unsaved != 0) {
+            come_back(which, records, now);
         }
+        if (is_there && error.empty()) which.why.clear();
         account(which);
         waiting.swap(which.waiting);
+    }
+    if (is_there && error.empty() && !refused_for.empty()) {
+        say_("info", "project " + std::to_string(which.id()) + " is served again");
     }
     for (const auto& wake : waiting)
         wake();

@@ -51,6 +51,8 @@ class faulty_files final : public kvstore::file_env {
     // All of a kind fail until heal().
     void fail_all(operation what, std::error_code error);
     void heal();
+    // What files that are written from now on say of when.
+    void set_clock(std::int64_t now_ms) { clock_ms_ = now_ms; }
     // The n-th from now on is begun and never ends, and nothing works from then on, until one of
     // the next two.
     void die_at(std::uint64_t n);

@@ -255,6 +255,182 @@ TEST_F(store, log_of_a_refused_project_stays_also_after_close) {
     EXPECT_EQ(world.loaded(1).size(), 2U);
 }
 
+// --- a refused project whose file is put right while it runs ---
+
+class repair : public store {
+  protected:
+    // Project 1 with `a` in its file, `b` and `c` in the log only, and its file damaged.
+    void damage() {
+        world.settings.fsync = config::fsync_policy::always;
+        start();
+        send("SELECT 1");
+        send("SET a 1");
+        ASSERT_EQ(world.save_all(), "");
+        send("SET b 2");
+        send("APPEND c first");
+        good = world.files.content("db/project-1.json");
+        world.kill();
+        world.files.put("db/project-1.json", "damaged");
+        start();
+        ASSERT_EQ(state(1), project::residence::refused);
+        send("SELECT 1");
+        EXPECT_TRUE(send("GET a").starts_with("-ERR project 1 is not available"));
+    }
+    // Writes of others meanwhile, in later segments of the log.
+    void go_on() {
+        send("SELECT 2");
+        send("APPEND c second");
+        EXPECT_EQ(world.save_all(), "");
+        send("SELECT 1");
+        world.pass(2s);
+    }
+    void expect_all() {
+        EXPECT_EQ(send("MGET a b c"), "*3|$1|1|$1|2|$5|first");
+        EXPECT_EQ(send("SET d 4"), "+OK");
+    }
+
+    std::string good;
+};
+
+TEST_F(repair, good_file_is_taken_with_what_the_log_has) {
+    damage();
+    go_on();
+    world.files.put("db/project-1.json", good);
+    expect_all();
+    EXPECT_TRUE(world.has_notice("project 1 is served again"));
+    restart();
+    EXPECT_EQ(world.loaded(1).size(), 4U);
+    EXPECT_EQ(world.loaded(1).at("c").bytes, "first");
+    EXPECT_EQ(world.save_all(), "");
+    ASSERT_TRUE(world.close());
+    EXPECT_EQ(world.segments(), 1U);
+    start();
+    EXPECT_EQ(world.loaded(1).size(), 4U);
+}
+
+TEST_F(repair, checkpoint_after_it_lets_the_log_go) {
+    world.segment_bytes = 2000;
+    damage();
+    for (int i = 0; i < 40; ++i) {
+        send("SELECT 2");
+        send("SET k" + std::to_string(i) + " " + std::string(200, 'x'));
+    }
+    EXPECT_EQ(world.save_all(), "");
+    EXPECT_GT(world.segments(), 3U);
+    go_on();
+    world.files.put("db/project-1.json", good);
+    expect_all();
+    EXPECT_EQ(world.save_all(), "");
+    EXPECT_EQ(world.segments(), 1U);
+    restart();
+    EXPECT_EQ(world.loaded(1).size(), 4U);
+}
+
+TEST_F(repair, kept_file_that_was_removed_begins_with_what_the_log_has) {
+    damage();
+    ASSERT_FALSE(world.files.remove("db/project-1.json.damaged"));
+    world.pass(2s);
+    EXPECT_EQ(send("MGET b c"), "*2|$1|2|$5|first");
+    const auto all = world.loaded(1);
+    restart();  // to the same
+    EXPECT_EQ(world.loaded(1), all);
+}
+
+TEST_F(repair, file_that_covers_the_log_is_taken_as_it_is) {
+    damage();
+    world.files.put("db/project-1.json", file_covering(3, "only"));
+    world.pass(2s);
+    EXPECT_EQ(send("MGET only b"), "*2|$3|old|$-1");
+    EXPECT_EQ(world.db->find(1)->is_unsaved(), false);
+    restart();
+    EXPECT_EQ(world.loaded(1).size(), 1U);
+}
+
+TEST_F(repair, file_from_another_log_is_taken_as_it_is) {
+    damage();
+    world.files.put("db/project-1.json", file_covering(500, "only"));
+    world.pass(2s);
+    EXPECT_EQ(send("MGET only b"), "*2|$3|old|$-1");
+    EXPECT_EQ(send("SET new 1"), "+OK");
+    restart();
+    EXPECT_EQ(world.loaded(1).size(), 2U);
+}
+
+TEST_F(repair, flushall_of_meanwhile_empties_it) {
+    damage();
+    EXPECT_EQ(send("FLUSHALL"), "+OK");
+    world.maintain();
+    world.files.put("db/project-1.json", good);
+    world.pass(2s);
+    EXPECT_EQ(send("DBSIZE"), ":0");
+    EXPECT_EQ(send("SET d 4"), "+OK");
+    restart();
+    EXPECT_EQ(world.loaded(1).size(), 1U);
+}
+
+TEST_F(repair, log_that_cannot_be_read_then_leaves_it_refused_and_loses_nothing) {
+    damage();
+    world.files.put("db/project-1.json", good);
+    std::string first;
+    for (const auto& path : world.files.files()) {
+        if (path.starts_with("db/log/") && (first.empty() || path < first)) first = path;
+    }
+    const auto segment = world.files.content(first);
+    world.files.put(first, "damaged");
+    world.pass(2s);
+    EXPECT_TRUE(send("GET b").starts_with("-ERR project 1 is not available: db/log/"));
+    EXPECT_EQ(world.save_all(), "");
+    world.maintain();
+    world.files.put(first, segment);
+    world.pass(2s);
+    expect_all();
+}
+
+TEST_F(repair, unchanged_things_are_not_read_and_told_again) {
+    damage();
+    std::size_t reads = 0;
+    world.files.after_read = [&](const std::string&) { ++reads; };
+    const auto told = world.notices.size();
+    for (int i = 0; i < 50; ++i) {
+        EXPECT_TRUE(send("GET a").starts_with("-ERR project 1 is not available"));
+        world.pass(100ms);
+    }
+    EXPECT_EQ(reads, 0U);
+    EXPECT_EQ(world.notices.size(), told);
+}
+
+TEST_F(repair, damaged_file_that_keeps_its_name_is_read_once_until_it_changes) {
+    world.files.put("db/project-1.json", "damaged");
+    start();
+    world.files.fail_all(faulty_files::operation::rename,
+                         std::make_error_code(std::errc::read_only_file_system));
+    std::size_t reads = 0;
+    world.files.after_read = [&](const std::string& path) {
+        if (path == "db/project-1.json") ++reads;
+    };
+    send("SELECT 1");
+    for (int i = 0; i < 50; ++i) {
+        EXPECT_TRUE(send("GET a").starts_with("-ERR project 1 is not available"));
+        world.pass(100ms);
+    }
+    EXPECT_EQ(reads, 1U);
+    world.files.heal();
+    world.files.put("db/project-1.json", ecode_file("\"a\": 7"));
+    world.pass(2s);
+    EXPECT_EQ(send("GET a"), "$1|7");
+}
+
+TEST_F(repair, file_that_is_being_written_is_not_looked_at) {
+    damage();
+    world.files.set_clock(world.now);
+    world.files.put("db/project-1.json", good.substr(0, 20));
+    EXPECT_TRUE(send("GET a").starts_with("-ERR project 1 is not available"));
+    world.files.put("db/project-1.json", good);
+    EXPECT_FALSE(world.files.exists("db/project-1.json.damaged-2"));
+    world.pass(3s);
+    expect_all();
+}
+
 // Each look at it is ten seconds later.
 kvstore::monotonic slow_clock() {
     static kvstore::monotonic now{std::chrono::hours(1)};
