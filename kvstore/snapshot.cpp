@@ -21,6 +21,8 @@ void snapshot::begin(project& of) {
     for (int half = 0; half < 2; ++half) {
         done_[half].assign(of.table_.buckets(half), false);
     }
+    // A vector of a million entries that grows copies them with the project's lock held.
+    entries_.reserve(of.keys());
     of.table_.hold_still();
     of.snapshot_ = this;
     running_ = true;
