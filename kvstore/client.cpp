@@ -347,6 +347,7 @@ void client::add_named(std::span<const std::string_view> args, const command& ro
 void client::hold_several(const std::vector<project_id>& ids, call& what) const {
     what.in.changes.release();
     std::vector<std::shared_ptr<project>> several;
+    several.reserve(ids.size());
     for (const auto id : ids)
         several.push_back(what.in.db.find(id));
     what.in.changes.hold_together(std::move(several));
