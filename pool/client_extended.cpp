@@ -119,7 +119,9 @@ void client_link::on_parse(message& m) {
             }
             unnamed_->hints = hints;
             unnamed_->words_edition = words_edition_;
-            if (!as_before || !counts_statements() || !counts_->is_current(unnamed_->text)) {
+            if (as_before) {
+                renew_text(query, unnamed_->text);
+            } else {
                 unnamed_->text = text_of(m, query);
             }
             unnamed_->standard_strings = standard_strings_;
